@@ -1,0 +1,1 @@
+"""How far a confidence can be trusted: signals, outcomes, audits and the gate. Imports no other room."""
