@@ -1,0 +1,141 @@
+"""What the review room takes in: tasks from the workers, verdicts from moderators."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, Discriminator, Field, Tag
+
+from calibration.audit import Audit
+from calibration.contract import Contract, Versioned
+from calibration.gate import Reason
+from calibration.outcome import Probability, Signals
+
+EventId = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
+"""Chosen by the platform: 1 to 128 printable ASCII characters without spaces."""
+Priority = Annotated[int, Field(ge=0, le=100)]
+
+
+class RecordPosition(Contract):
+    """Where a record stands in Kafka."""
+
+    topic: str
+    partition: Annotated[int, Field(ge=0)]
+    offset: Annotated[int, Field(ge=0)]
+
+
+class UrlReference(Contract):
+    """An image at a public address."""
+
+    url: Annotated[str, Field(min_length=1, max_length=8192)]
+
+
+class KeyReference(Contract):
+    """An image in the platform's object store."""
+
+    key: Annotated[str, Field(min_length=1, max_length=1024)]
+
+
+class RecordReference(Contract):
+    """An image whose bytes travelled inside its event: read them from the event's own record."""
+
+    record: RecordPosition
+
+
+def sole_key(*known: str) -> Discriminator:
+    """Tell the members of a union apart by the one of the `known` fields that is there; two or none match nothing."""
+
+    def present(value: object) -> str | None:
+        has = value.__contains__ if isinstance(value, dict) else lambda name: hasattr(value, name)
+        found = [name for name in known if has(name)]
+        return found[0] if len(found) == 1 else None
+
+    return Discriminator(
+        present,
+        custom_error_type="exactly_one",
+        custom_error_message=f"must have exactly one of: {', '.join(known)}",
+    )
+
+
+ImageReference = Annotated[
+    Annotated[UrlReference, Tag("url")]
+    | Annotated[KeyReference, Tag("key")]
+    | Annotated[RecordReference, Tag("record")],
+    sole_key("url", "key", "record"),
+]
+
+
+class Reasoning(Contract):
+    """The five sections of the model's structured reasoning."""
+
+    element: str
+    human: str
+    context: str
+    interaction: str
+    analysis: str
+
+
+class Alternative(Contract):
+    """One candidate label with the model's own (uncalibrated) probability of it."""
+
+    label: str
+    probability: Probability
+
+
+class Versions(Contract):
+    """Everything that made a decision what it is."""
+
+    model: str
+    prompt: str
+    decoder: str
+    calibrator: str
+    policy: str
+    gate: str
+
+
+class ReviewTask(Versioned):
+    """One image that waits for a person, with all that a console needs to show of it."""
+
+    event_id: EventId
+    image: ImageReference
+    content_sha256: str | None
+    taxonomy: str
+    labels: tuple[str, ...]
+    """The taxonomy's labels, in the order in which the console shows them."""
+    priority: Priority
+    reason: Reason
+    blind: bool
+    """The model's answer must not be shown before the verdict (audits)."""
+    label: str | None
+    alternatives: tuple[Alternative, ...] = ()
+    reasoning: Reasoning | None = None
+    image_flags: tuple[str, ...] = ()
+    """What to know of the image: animated (the model saw its first frame only), blank, tiny."""
+    signals: Signals
+    probability: Probability | None = None
+    audit: Audit | None = None
+    versions: Versions
+    uploader_id: str | None = None
+    created_at: AwareDatetime
+    decided_at: AwareDatetime
+
+
+class Verdict(Versioned):
+    """What a moderator said of one event: self-contained, so that calibration needs nothing else."""
+
+    event_id: EventId
+    reviewer: Annotated[str, Field(min_length=1, max_length=128)]
+    label: str | None
+    """The moderator's label; None means "cannot tell"."""
+    note: str | None = None
+    seconds_spent: Annotated[float, Field(ge=0)]
+    blind: bool
+    decided_label: str | None
+    """What the model had said."""
+    reason: Reason
+    taxonomy: str
+    signals: Signals
+    audit: Audit | None
+    versions: Versions
+    decided_at: AwareDatetime
+    given_at: AwareDatetime

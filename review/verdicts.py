@@ -1,0 +1,143 @@
+"""Giving a verdict: onto the `verdicts` topic first, out of the queue second.
+
+A process may die between the two. Then the task comes back with the end of its lease and somebody answers again. That
+is harmless: verdicts are keyed by event_id, hence in order on one partition, and **the last one of an event counts**.
+Both were given by a person who saw the image, and a verdict is self-contained, so nothing else hangs on the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from threading import Lock
+from typing import Any
+
+import structlog
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from calibration.settings import KafkaSettings
+from review.lease import AlreadyDecidedError, Claim, QueueError
+from review.queue import ReviewQueue
+from review.task import Verdict
+
+log = structlog.get_logger()
+
+_SETTLE_S = 10.0  # to take the task out of the queue, on top of the longest time that writing may take
+
+
+class VerdictError(Exception):
+    """A verdict was not given, or only half; the message says which and what to do."""
+
+
+class UnknownLabelError(VerdictError):
+    """The label is not one of the task's."""
+
+
+class VerdictNotWrittenError(VerdictError):
+    """Kafka did not acknowledge the verdict. The task is still held: give the verdict again."""
+
+
+class VerdictNotSettledError(VerdictError):
+    """The verdict is written and counts, but its task is still in the queue. Giving it again is harmless."""
+
+
+class VerdictWriter:
+    """Writes verdicts to Kafka, acknowledged by all in-sync replicas. Threads may share one; connects when first used.
+
+    `timeout_s` bounds each of: connecting, finding the topic, being acknowledged.
+    """
+
+    def __init__(self, kafka: KafkaSettings, timeout_s: float = 10.0) -> None:
+        self.longest_s = 3 * timeout_s
+        self._timeout_s = timeout_s
+        self._kafka = kafka
+        self._topic = kafka.topic("verdicts")
+        self._producer: Any = None
+        self._connecting = Lock()
+
+    def write(self, verdict: Verdict) -> None:
+        """Return when the verdict is durable; blocks for `longest_s` at most.
+
+        Raises:
+            VerdictNotWrittenError: it may not be durable.
+        """
+        try:
+            record = self._connected().send(
+                self._topic, key=verdict.event_id.encode(), value=verdict.model_dump_json().encode()
+            )
+            record.get(timeout=self._timeout_s)
+        except (KafkaError, OSError) as error:
+            raise VerdictNotWrittenError(
+                f"{verdict.event_id}: the verdict could not be written to the topic {self._topic} at "
+                f"{self._kafka.bootstrap_servers} ({error!r}); you still hold the task: try again"
+            ) from error
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._producer is not None:
+            self._producer.close(timeout=self._timeout_s)
+
+    def _connected(self) -> Any:
+        with self._connecting:
+            if self._producer is None:
+                timeout_ms = int(self._timeout_s * 1000)
+                self._producer = KafkaProducer(
+                    **self._kafka.connection()
+                    | {"request_timeout_ms": min(self._kafka.request_timeout_ms, timeout_ms)},
+                    acks="all",
+                    bootstrap_timeout_ms=timeout_ms,
+                    max_block_ms=timeout_ms,
+                    delivery_timeout_ms=timeout_ms,  # a record we gave up on must not arrive after a later one
+                )
+            return self._producer
+
+
+async def give_verdict(
+    queue: ReviewQueue,
+    writer: VerdictWriter,
+    event_id: str,
+    token: int,
+    label: str | None,
+    note: str | None = None,
+) -> Verdict:
+    """Record what the holder of a lease says: `label`, or None for "cannot tell".
+
+    Raises:
+        UnknownLabelError, VerdictNotWrittenError: nothing has changed. VerdictNotSettledError: see there.
+        QueueError: the task is not the caller's any more, or Valkey is away; nothing has changed.
+    """
+    claim = await queue.extend(event_id, token, for_s=writer.longest_s + _SETTLE_S)
+    if label is not None and label not in claim.task.labels:
+        raise UnknownLabelError(f"{event_id}: {label!r} is not one of its labels: {', '.join(claim.task.labels)}")
+    verdict = _verdict(claim, label, note)
+    await asyncio.to_thread(writer.write, verdict)
+    try:
+        await queue.complete(event_id, token)
+    except AlreadyDecidedError:
+        log.warning("verdict after another", event_id=event_id, reviewer=verdict.reviewer, note="the last one counts")
+    except QueueError as error:
+        raise VerdictNotSettledError(
+            f"{event_id}: your verdict is written and counts, but its task could not leave the queue: {error}. "
+            "It may be shown to somebody again; giving a verdict twice is harmless"
+        ) from error
+    return verdict
+
+
+def _verdict(claim: Claim, label: str | None, note: str | None) -> Verdict:
+    task = claim.task
+    return Verdict(
+        event_id=task.event_id,
+        reviewer=claim.lease.holder,
+        label=label,
+        note=note,
+        seconds_spent=max(0.0, (claim.entry.at - claim.lease.claimed_at).total_seconds()),
+        blind=task.blind,
+        decided_label=task.label,
+        reason=task.reason,
+        taxonomy=task.taxonomy,
+        signals=task.signals,
+        audit=task.audit,
+        versions=task.versions,
+        decided_at=task.decided_at,
+        given_at=claim.entry.at,
+    )
