@@ -1,0 +1,1 @@
+"""Kafka image events in, routed decisions out. For operators."""

@@ -1,0 +1,1 @@
+"""What is asked of the model, and how its answer is read."""

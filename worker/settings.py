@@ -1,0 +1,145 @@
+"""Every setting of the worker, by environment variable. `tidegate doctor` prints them with their meanings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from calibration.outcome import Probability
+from calibration.settings import KafkaSettings
+from review.settings import ReviewSettings, ValkeySettings
+
+
+class StreamSettings(BaseSettings):
+    """How the worker consumes and commits, read from `TIDEGATE_STREAM_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEGATE_STREAM_", frozen=True, extra="ignore")
+
+    group_id: str = Field("tidegate-worker", description="consumer group; its members share the partitions")
+    window_events: int = Field(512, gt=0, description="events in flight at most; above it partitions are paused")
+    window_bytes: int = Field(256_000_000, gt=0, description="bytes of events in flight at most")
+    poll_ms: int = Field(100, gt=0, description="longest wait of one poll")
+    fetch_max_wait_ms: int = Field(200, gt=0)
+    session_timeout_ms: int = Field(45_000, gt=0)
+    heartbeat_interval_ms: int = Field(3_000, gt=0)
+    max_poll_interval_ms: int = Field(300_000, gt=0)
+    commit_interval_s: float = Field(1.0, gt=0, description="how often the contiguous durable prefix is committed")
+    drain_s: float = Field(25.0, gt=0, description="deadline for events in flight at a stop or a rebalance")
+    stall_warn_s: float = Field(
+        60.0, gt=0, description="a partition that is behind and frozen this long is named in the log"
+    )
+    stall_fatal_s: float = Field(600.0, gt=0, description="frozen this long, liveness fails")
+    outage_s: float = Field(300.0, gt=0, description="Kafka or Valkey away for this long: exit uncommitted")
+    dead_letter_share: Probability = Field(
+        0.5, description="stop when more of the last events than this were dead letters"
+    )
+    dead_letter_window: int = Field(200, gt=0, description="how many of the last events that share is taken over")
+
+
+class IntakeSettings(BaseSettings):
+    """What images are taken, read from `TIDEGATE_INTAKE_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEGATE_INTAKE_", frozen=True, extra="ignore")
+
+    object_store: str | None = Field(
+        None, description="where object keys live: s3://bucket/prefix, gs://, az:// or file:///folder"
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description='JSON list of hosts that URLs may name: ["cdn.example.com", "*.example.net"]; empty refuses all',
+    )
+    allow_private_addresses: bool = Field(
+        False, description="for tests and closed networks only: lifts the address guard"
+    )
+    fetch_timeout_s: float = Field(15.0, gt=0, description="of one whole download")
+    fetch_attempts: int = Field(4, gt=0, description="tries in all, with exponential backoff and jitter")
+    fetch_concurrency: int = Field(128, gt=0, description="downloads at a time; with max_bytes it bounds their memory")
+    max_redirects: int = Field(3, ge=0)
+    max_bytes: int = Field(20_000_000, gt=0)
+    max_pixels: int = Field(50_000_000, gt=0, description="width x height of the original, checked before decoding")
+    max_aspect_ratio: float = Field(200.0, gt=1, le=200, description="200 is the model's own limit")
+    max_frames: int = Field(1000, gt=0, description="of an animation; only the first frame is read")
+    min_side: int = Field(
+        8, gt=0, description="an image with a smaller side is too tiny to be read and goes to a person"
+    )
+    decode_processes: int = Field(2, gt=0)
+    decode_timeout_s: float = Field(10.0, gt=0, description="wall clock, after which the decoding process is killed")
+    decode_memory_mb: int = Field(2048, gt=0, description="address space of one decoding process")
+    reading_cache_ttl_s: int = Field(
+        86400, ge=0, description="how long a reading is reused for identical bytes; 0 never"
+    )
+
+
+class EngineSettings(BaseSettings):
+    """Which model answers and how, read from `TIDEGATE_ENGINE_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEGATE_ENGINE_", frozen=True, extra="ignore")
+
+    kind: Literal["vllm", "http", "scripted"] = "vllm"
+    model: str = Field("wudq/EmoCaliber", description="folder or hub name of a Qwen2.5-VL or Qwen3-VL")
+    revision: str | None = Field(None, description="commit of a hub model")
+    profile: Literal["auto", "gpu", "cpu"] = Field("auto", description="auto takes the one whose vLLM is installed")
+    dtype: str = Field("auto", description="auto: bfloat16 on a GPU, float32 on a CPU")
+    max_model_len: int = Field(4096, gt=0)
+    max_tokens: int = Field(1024, gt=0, description="of one answer; a longer one is truncated and goes to a person")
+    max_num_seqs: int = Field(256, gt=0, description="sequences in one batch")
+    max_num_batched_tokens: int = Field(16384, gt=0)
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    kv_cache_gb: float = Field(1.0, gt=0, description="on a CPU")
+    tensor_parallel_size: int = Field(1, gt=0)
+    temperature: float = Field(0.0, ge=0, description="0 is greedy: the same image gives the same reading again")
+    min_pixels: int | None = Field(None, gt=0, description="resize bound; default: the checkpoint's, else 200704")
+    max_pixels: int | None = Field(None, gt=0, description="resize bound; default: the checkpoint's, else 451584")
+    start_timeout_s: float = Field(1200.0, gt=0)
+    attempts: int = Field(
+        4, gt=0, description="tries of one request while the engine is busy; then it goes to a person"
+    )
+    answer_timeout_s: float = Field(120.0, gt=0, description="of one answer, queueing in the engine included")
+    url: str = Field("http://127.0.0.1:8000/v1", description="kind http: base address of an OpenAI-compatible server")
+    api_key: SecretStr | None = Field(None, description="kind http")
+    script: Path | None = Field(None, description="kind scripted: a YAML file of readings and of the card to imitate")
+
+
+class GateSettings(BaseSettings):
+    """Which gate applies until certificates exist, read from `TIDEGATE_GATE_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEGATE_GATE_", frozen=True, extra="ignore")
+
+    file: Path | None = Field(None, description="a gate document (JSON); without one everything goes to review")
+    uncertified_threshold: Probability | None = Field(
+        None, description="accept above this label probability, without a certificate; every decision says so"
+    )
+    severe_labels: frozenset[str] = Field(frozenset(), description="JSON list of labels that always go to a person")
+    audit_rate: Probability = Field(0.02, description="share of would-be accepts that a person sees anyway")
+    audit_key: SecretStr | None = Field(
+        None, description="secret of the audit draw, the same on all workers; needed as soon as anything may pass"
+    )
+
+
+class ServingSettings(BaseSettings):
+    """The worker's own HTTP port and taxonomies, read from `TIDEGATE_WORKER_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEGATE_WORKER_", frozen=True, extra="ignore")
+
+    host: str = Field("0.0.0.0", description="address of /metrics, /live and /ready")  # noqa: S104 - scraped from outside
+    port: int = Field(9464, ge=0, le=65535, description="0 takes any free port")
+    taxonomies: Path | None = Field(
+        None, description="folder of further taxonomy files; a same name replaces a shipped one"
+    )
+
+
+class Settings:
+    """All settings together, read from the environment when made."""
+
+    def __init__(self) -> None:
+        self.kafka = KafkaSettings()
+        self.valkey = ValkeySettings()
+        self.review = ReviewSettings()
+        self.stream = StreamSettings()
+        self.intake = IntakeSettings()
+        self.engine = EngineSettings()
+        self.gate = GateSettings()
+        self.worker = ServingSettings()
