@@ -1,0 +1,1 @@
+"""The stages that teach a model to say how sure it is, and the drawn scenes they are tried on."""
