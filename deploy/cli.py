@@ -1,0 +1,63 @@
+"""The `tidegate` command: every room's commands in one place."""
+
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+import typer
+
+from deploy.logs import LogFormat, configure_logs
+
+app = typer.Typer(
+    name="tidegate",
+    help="Image triage at scale: what passes without a person does so under a promise.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _logs(
+    log_format: Annotated[
+        str, typer.Option(help="auto, json or console", envvar="TIDEGATE_LOG_FORMAT", metavar="FORMAT")
+    ] = "auto",
+    log_level: Annotated[
+        str, typer.Option(help="debug, info, warning or error", envvar="TIDEGATE_LOG_LEVEL", metavar="LEVEL")
+    ] = "info",
+) -> None:
+    if log_format not in get_args(LogFormat):
+        raise typer.BadParameter(f"{log_format!r} is not one of {', '.join(get_args(LogFormat))}")
+    if log_level not in ("debug", "info", "warning", "error"):
+        raise typer.BadParameter(f"{log_level!r} is not one of debug, info, warning, error")
+    configure_logs(log_format, log_level)  # type: ignore[arg-type]  # checked above
+
+
+def _mount() -> None:
+    """Put the rooms' commands in their places. Heavy imports stay inside the commands themselves."""
+    from deploy import doctor, up  # noqa: PLC0415 - after configuration of the app above
+    from deploy.bench import cli as bench_cli  # noqa: PLC0415
+    from review import cli as review_cli  # noqa: PLC0415
+    from training import cli as training_cli  # noqa: PLC0415
+    from worker import cli as worker_cli  # noqa: PLC0415
+
+    app.command("up")(up.up)
+    app.command("worker")(worker_cli.worker)
+    app.command("produce")(worker_cli.produce)
+    app.command("doctor")(doctor.doctor)
+    app.add_typer(worker_cli.topics, name="topics", help="The topics as they should be.")
+    app.add_typer(review_cli.app, name="review", help="Work the review queue in the terminal.")
+    app.add_typer(training_cli.app, name="train", help="Draw scenes, train and evaluate checkpoints.")
+    app.add_typer(bench_cli.app, name="bench", help="Measure; every command prints one JSON line.")
+
+
+_mount()
+
+
+def main() -> None:
+    """Entry point of the `tidegate` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

