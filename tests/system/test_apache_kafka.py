@@ -60,7 +60,8 @@ def test_a_killed_broker_comes_back_with_records_and_offsets_and_its_clients_go_
         apache.start()
 
         assert unsent.get(30).offset == 10
-        eventually(lambda: len(member.records) == 11, 30)
+        # A member whose session ended meanwhile joins anew, and reads again from what was committed.
+        eventually(lambda: member.records[-1].offset == 10, 30)
         assert member.consumer.committed(partition) == 6
     heir = cluster.consumer(topic, group)
     assert [record.value for record in read(heir, 5)] == [b"6", b"7", b"8", b"9", b"sent while nobody listens"]
