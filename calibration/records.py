@@ -1,0 +1,65 @@
+"""What this room reads of a decision and of a verdict; the other fields are their writers' business."""
+
+from __future__ import annotations
+
+from pydantic import AwareDatetime
+
+from calibration.audit import Audit
+from calibration.contract import Contract, Versioned
+from calibration.gate import Reason, Route
+from calibration.outcome import Probability, Signals
+
+
+class Reader(Contract):
+    """What made the signals what they are: a change of any of them voids a certificate."""
+
+    model: str
+    prompt: str
+    decoder: str
+
+
+class GateVersions(Reader):
+    """The reader, and the documents that routed."""
+
+    calibrator: str
+    policy: str
+    gate: str
+
+
+class DecisionRecord(Versioned):
+    """A record of the `decisions` topic."""
+
+    event_id: str
+    taxonomy: str
+    source: str = ""
+    uploader_id: str | None = None
+    content_sha256: str | None
+    label: str | None
+    signals: Signals
+    constrained: bool = False
+    probability: Probability | None = None
+    route: Route
+    reason: Reason
+    audit: Audit | None = None
+    versions: GateVersions
+    decided_at: AwareDatetime
+
+
+class VerdictRecord(Versioned):
+    """A record of the `verdicts` topic."""
+
+    event_id: str
+    reviewer: str
+    label: str | None
+    """None means "cannot tell"."""
+    seconds_spent: float
+    blind: bool
+    decided_label: str | None
+    reason: Reason
+    taxonomy: str
+    source: str = ""
+    signals: Signals
+    audit: Audit | None
+    versions: GateVersions
+    decided_at: AwareDatetime
+    given_at: AwareDatetime
