@@ -35,7 +35,8 @@ def _logs(
 
 def _mount() -> None:
     """Put the rooms' commands in their places. Heavy imports stay inside the commands themselves."""
-    from deploy import doctor, up  # noqa: PLC0415 - after configuration of the app above
+    from calibration import cli as calibration_cli  # noqa: PLC0415 - after configuration of the app above
+    from deploy import doctor, up  # noqa: PLC0415
     from deploy.bench import cli as bench_cli  # noqa: PLC0415
     from review import cli as review_cli  # noqa: PLC0415
     from training import cli as training_cli  # noqa: PLC0415
@@ -47,6 +48,7 @@ def _mount() -> None:
     app.command("doctor")(doctor.doctor)
     app.add_typer(worker_cli.topics, name="topics", help="The topics as they should be.")
     app.add_typer(review_cli.app, name="review", help="Work the review queue in the terminal.")
+    app.add_typer(calibration_cli.app, name="calibrate", help="Fit, score, certify and report how far to trust.")
     app.add_typer(training_cli.app, name="train", help="Draw scenes, train and evaluate checkpoints.")
     app.add_typer(bench_cli.app, name="bench", help="Measure; every command prints one JSON line.")
 
