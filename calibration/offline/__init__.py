@@ -1,0 +1,1 @@
+"""Files of anybody's predictions: read, scored, certified, reported."""
