@@ -5,8 +5,9 @@ A column is checked as a whole; what is wrong with it is gathered, not raised, s
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, assert_never
@@ -134,7 +135,7 @@ def _text(column: Column, data: pa.ChunkedArray) -> tuple[Values, list[Problem]]
 def _number(column: Column, data: pa.ChunkedArray) -> tuple[Values, list[Problem]]:
     unread = np.zeros(len(data), np.bool_)
     if _is_text(data.type):
-        values, unread = _parsed(data, pa.float64(), _to_float, math.nan)
+        values, unread = _parsed(data, [pa.float64()], _to_float, math.nan)
     elif pa.types.is_integer(data.type) or pa.types.is_floating(data.type) or pa.types.is_decimal(data.type):
         values = data.cast(pa.float64(), safe=False).to_numpy()
     else:
@@ -166,7 +167,7 @@ def _flag(column: Column, data: pa.ChunkedArray) -> tuple[Values, list[Problem]]
 def _time(column: Column, data: pa.ChunkedArray) -> tuple[Values, list[Problem]]:
     unread = np.zeros(len(data), np.bool_)
     if _is_text(data.type):
-        values, unread = _parsed(data, pa.timestamp("us"), _to_utc, None)
+        values, unread = _parsed(data, [pa.timestamp("us", "UTC"), pa.timestamp("us")], _to_utc, None)
     elif pa.types.is_timestamp(data.type) or pa.types.is_date(data.type):
         zone = data.type.tz if pa.types.is_timestamp(data.type) else None
         values = data.cast(pa.timestamp("us", zone), safe=False).to_numpy()
@@ -181,15 +182,14 @@ def _time(column: Column, data: pa.ChunkedArray) -> tuple[Values, list[Problem]]
 
 
 def _parsed(
-    data: pa.ChunkedArray, kind: pa.DataType, parse: Callable[[str], Any], missing: Any
+    data: pa.ChunkedArray, kinds: Sequence[pa.DataType], parse: Callable[[str], Any], missing: Any
 ) -> tuple[Values, NDArray[np.bool_]]:
-    """Values of text cells, and which could not be read: all at once where all are plain, else one by one."""
-    try:
-        return data.cast(kind).to_numpy(), np.zeros(len(data), np.bool_)
-    except pa.ArrowInvalid:
-        pass  # at least one cell needs a closer look
-    values: list[Any] = []
+    """Values of text cells, and which could not be read: all at once where all are of one kind, else one by one."""
     unread = np.zeros(len(data), np.bool_)
+    for kind in kinds:
+        with contextlib.suppress(pa.ArrowInvalid):  # some cell needs a closer look
+            return data.cast(kind).to_numpy(), unread
+    values: list[Any] = []
     for row, cell in enumerate(data.to_pylist()):
         value = missing
         if cell is not None:
@@ -198,7 +198,7 @@ def _parsed(
             except (ValueError, OverflowError):
                 unread[row] = True
         values.append(value)
-    return pa.array(values, kind, from_pandas=False).to_numpy(zero_copy_only=False), unread
+    return pa.array(values, kinds[-1], from_pandas=False).to_numpy(zero_copy_only=False), unread
 
 
 def _to_float(cell: str) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from calibration.offline import columns
 from calibration.offline.columns import Column, Values, check
@@ -138,8 +139,7 @@ def _read(path: Path, wanted: Sequence[Column]) -> tuple[Content, dict[str, Valu
             problems.append(_absent(column, content.table.column_names))
     if not content.table.num_rows:
         problems.append(Problem("there are no rows", "Give at least one."))
-    if not problems:
-        problems += _contradictions(wanted, values)
+    problems += _contradictions(wanted, values)
     if problems:
         raise FileError(path, problems, content.place())
     return content, values
@@ -159,19 +159,25 @@ def _absent(column: Column, present: Sequence[str]) -> Problem:
 def _contradictions(wanted: Sequence[Column], values: dict[str, Values]) -> list[Problem]:
     """What is wrong between columns and between rows."""
     problems = []
-    if columns.PARSE_OK in wanted:
+    if {"parse_ok", "label"} <= values.keys():
         unnamed = np.flatnonzero(values["parse_ok"] & (values["label"] == ""))
         if len(unnamed):
             remedy = "Give the label that the model answered, or set parse_ok to false."
             problems.append(Problem.of_rows("label", unnamed.tolist(), "no value, though parse_ok is true", remedy))
-    if columns.CORRECT in wanted:
-        _, first, where = np.unique(values["event_id"].astype(str), return_index=True, return_inverse=True)
-        repeats = np.flatnonzero(first[where] != np.arange(len(where)))
+    if columns.CORRECT in wanted and "event_id" in values:
+        repeats = _repeats(values["event_id"])
         if len(repeats):
             what = f"{values['event_id'][repeats[0]]!r} stood in an earlier row already"
             remedy = "Keep one outcome for each event: labels that count twice would make a certificate false."
             problems.append(Problem.of_rows("event_id", repeats.tolist(), what, remedy))
     return problems
+
+
+def _repeats(values: Values) -> NDArray[np.intp]:
+    """The rows whose value, if it is one, stood in an earlier row."""
+    codes = pa.array(values, pa.string()).dictionary_encode().indices.to_numpy()  # numbered as they first appear
+    new = np.diff(np.maximum.accumulate(codes), prepend=-1) > 0
+    return np.flatnonzero(~new & (values != ""))
 
 
 def _signals(values: dict[str, Values]) -> SignalTable:
