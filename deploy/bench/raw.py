@@ -1,9 +1,10 @@
 """The yardstick of `tidegate bench worker`, as a process of its own: vLLM's `LLM.generate`.
 
 Reads a JSON object {"rounds": [[first, count], ...], "one_by_one": [first, count]} of scene numbers from stdin and
-prints, in images per second, {"rates": [...], "rates_from_files": [...], "one_by_one": rate}. `rates` times `generate`
-alone, over images that are decoded and resized already; `rates_from_files` adds that, as a script would do it. Nobody
-asks for label probabilities.
+prints, in images per second, {"rates": [...], "rates_from_files": [...], "rates_with_probabilities": [...],
+"one_by_one": rate}. `rates` times `generate` alone, over images that are decoded and resized already, and asks for text
+only; `rates_from_files` adds the decoding, as a script would do it; `rates_with_probabilities` asks for what the worker
+asks for: the probabilities of the labels beside the text.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from deploy.bench.load import SEED
 from training.scenes import encode, scene
-from worker.engine.vllm import choose_profile, engine_arguments, environment
+from worker.engine.vllm import choose_profile, engine_arguments, environment, prepare_question
 from worker.intake.decode import decode_image, decode_limits
 from worker.reading.prompt import build_prompt
 from worker.reading.resize import load_pixel_budget
@@ -33,6 +34,8 @@ def _main() -> None:
     os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)  # as a user of LLM has it
     from vllm import LLM, SamplingParams  # noqa: PLC0415 - after the environment
 
+    from worker.engine.chat import Chat  # noqa: PLC0415
+
     arguments = engine_arguments(settings, profile)
     arguments.pop("worker_extension_cls")
     llm = LLM(**arguments)
@@ -42,10 +45,11 @@ def _main() -> None:
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt.user}]},
     ]
     text = llm.get_tokenizer().apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    sampling = SamplingParams(temperature=settings.temperature, max_tokens=settings.max_tokens)
+    plain = SamplingParams(temperature=settings.temperature, max_tokens=settings.max_tokens)
+    full = prepare_question(prompt, Chat(settings.model, settings.revision), profile, settings).free
     limits, budget = decode_limits(IntakeSettings()), load_pixel_budget(settings)
 
-    def measure(first: int, count: int, per_call: int) -> tuple[float, float]:
+    def measure(first: int, count: int, per_call: int, sampling: SamplingParams = plain) -> tuple[float, float]:
         """Seconds of decoding and resizing, and seconds inside `generate`."""
         files = [encode(scene(SEED, number).image) for number in range(first, first + count)]
         started = time.perf_counter()
@@ -58,11 +62,16 @@ def _main() -> None:
         return decoding, time.perf_counter() - started
 
     measure(10**9, 8, 8)  # warm
-    rounds = [(count, *measure(first, count, count)) for first, count in task["rounds"]]
+    rounds = []
+    rates_with_probabilities = []
+    for first, count in task["rounds"]:
+        rounds.append((count, *measure(first, count, count)))
+        rates_with_probabilities.append(count / measure(first, count, count, full)[1])
     first, singles = task["one_by_one"]
     result = {
         "rates": [count / generating for count, _, generating in rounds],
         "rates_from_files": [count / (decoding + generating) for count, decoding, generating in rounds],
+        "rates_with_probabilities": rates_with_probabilities,
         "one_by_one": singles / measure(first, singles, 1)[1],
     }
     print(json.dumps(result))  # noqa: T201 - this is its result

@@ -31,9 +31,10 @@ def worker(
 ) -> None:
     """Scenes through Kafka, intake, engine, gate and queue, against `LLM.generate` over the same images, prepared.
 
-    ratio_raw is the worker's rate over that of one LLM.generate call with all images; ratio_raw_from_files counts the
-    decoding that a script around that call would do as well; ratio_one_by_one is over one image a call. The worker's
-    rate counts from its first event's arrival to its last decision.
+    ratio_raw is the worker's rate over that of one LLM.generate call with all images, for their text alone;
+    ratio_raw_with_probabilities asks that call for the labels' probabilities too, as the worker does;
+    ratio_raw_from_files counts the decoding that a script around that call would do as well; ratio_one_by_one is over
+    one image a call. The worker's rate counts from its first event's arrival to its last decision.
     """
     environment = os.environ | {"TIDEGATE_ENGINE_MODEL": str(model), "TIDEGATE_ENGINE_KIND": "vllm"}
     task = {
@@ -51,6 +52,7 @@ def worker(
     raw = json.loads(run.stdout.splitlines()[-1])
     rates = asyncio.run(_worker_rates(images, rounds, str(model)))
     rate, raw_rate = statistics.median(rates), statistics.median(raw["rates"])
+    full_rate = statistics.median(raw["rates_with_probabilities"])
     files_rate = statistics.median(raw["rates_from_files"])
     result = {
         "bench": "worker",
@@ -60,6 +62,7 @@ def worker(
         "raw_images_per_s": round(raw_rate, 2),
         "one_by_one_images_per_s": round(raw["one_by_one"], 2),
         "ratio_raw": round(rate / raw_rate, 3),
+        "ratio_raw_with_probabilities": round(rate / full_rate, 3),
         "ratio_raw_from_files": round(rate / files_rate, 3),
         "ratio_one_by_one": round(rate / raw["one_by_one"], 2),
     }

@@ -137,7 +137,7 @@ def engine_arguments(settings: EngineSettings, profile: Profile) -> dict[str, An
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class Question:
     """A prompt as the engine takes it; the same for every image."""
 
     tokens: list[int]
@@ -162,7 +162,7 @@ class VllmEngine:
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="vllm-start")
         self._loaded: _Loaded | None = None
         self._closed = False
-        self._questions: dict[Prompt, _Question] = {}
+        self._questions: dict[Prompt, Question] = {}
         self._in_flight: set[asyncio.Task[RequestOutput]] = set()
 
     @property
@@ -284,22 +284,23 @@ class VllmEngine:
         gc.unfreeze()
         gc.collect()  # what vLLM leaves in cycles would complain when the interpreter ends
 
-    def _question(self, prompt: Prompt, loaded: _Loaded) -> _Question:
+    def _question(self, prompt: Prompt, loaded: _Loaded) -> Question:
         question = self._questions.get(prompt)
         if question is None:
-            question = self._questions[prompt] = _prepare(prompt, loaded, self._settings)
+            question = self._questions[prompt] = prepare_question(prompt, loaded.chat, loaded.profile, self._settings)
         return question
 
 
-def _prepare(prompt: Prompt, loaded: _Loaded, settings: EngineSettings) -> _Question:
+def prepare_question(prompt: Prompt, chat: Chat, profile: Profile, settings: EngineSettings) -> Question:
+    """A question about the prompt's labels whose answer comes with their probabilities."""
     from vllm import SamplingParams  # noqa: PLC0415
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # noqa: PLC0415
 
-    branching = loaded.chat.branching(prompt.labels)
+    branching = chat.branching(prompt.labels)
     tracked: dict[str, Any] = {}
     if len(branching.ids) > _MOST_TOKENS_TRACKED:
         log.warning("too many labels for label probabilities", labels=len(prompt.labels), tokens=len(branching.ids))
-    elif loaded.profile == "gpu":
+    elif profile == "gpu":
         tracked = {"logprob_token_ids": list(branching.ids)}
     else:  # the sampler for CPUs goes through such ids request by request; the most probable tokens cost it less
         tracked = {"logprobs": len(branching.ids) + _MORE_THAN_LABELS}
@@ -313,8 +314,8 @@ def _prepare(prompt: Prompt, loaded: _Loaded, settings: EngineSettings) -> _Ques
         "flat_logprobs": True,
     }
     grammar = StructuredOutputsParams(regex=response_pattern(prompt.labels))
-    return _Question(
-        tokens=loaded.chat.question(prompt),
+    return Question(
+        tokens=chat.question(prompt),
         free=SamplingParams(**common),
         constrained=SamplingParams(**common, structured_outputs=grammar),
     )
