@@ -130,13 +130,14 @@ def _read(path: Path, wanted: Sequence[Column]) -> tuple[Content, dict[str, Valu
     """The wanted columns, checked; optional ones that are absent are left out."""
     content = read_content(path)
     problems: list[Problem] = list(content.problems)
+    names = content.table.column_names
     values: dict[str, Values] = {}
     for column in wanted:
-        if column.name in content.table.column_names:
-            values[column.name], found = check(column, content.table.column(column.name))
+        if column.name in names:
+            values[column.name], found = check(column, content.table.column(names.index(column.name)))
             problems += found
         elif not column.optional:
-            problems.append(_absent(column, content.table.column_names))
+            problems.append(_absent(column, names))
     if not content.table.num_rows:
         problems.append(Problem("there are no rows", "Give at least one."))
     problems += _contradictions(wanted, values)
