@@ -68,7 +68,6 @@ def reliability(bins: Sequence[Bin]) -> Markup:
         )
         radius = max(_LEAST_POINT, _LARGEST_POINT * math.sqrt(bin_.correct.n / largest))
         parts.append(f'<circle class="point" cx="{x}" cy="{axes.y(bin_.correct.value)}" r="{radius:.1f}"/>')
-    parts.append(_text(axes.x(0.97), axes.y(0.9), "perfectly calibrated", "note", "end"))
     described = "; ".join(
         f"score {_percent(bin_.mean_score)}: {_percent(bin_.correct.value)} correct of {bin_.correct.n}"
         for bin_ in bins
