@@ -6,6 +6,7 @@ number of observations (Kish), (sum w)^2 / sum w^2, with fractional counts: exac
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,13 +58,12 @@ class Bin:
 
 def reliability(score: Floats, correct: Bools, weight: Floats, bins: int = 10) -> tuple[Bin, ...]:
     """Observed against promised correctness in bins of equal width, the last one closed; empty bins are left out."""
-    edges = np.linspace(0.0, 1.0, bins + 1)
     place = np.minimum((score * bins).astype(np.intp), bins - 1)
     found = []
     for index in np.unique(place):
         rows = place == index
         mean = float(np.average(score[rows], weights=weight[rows]))
-        found.append(Bin(float(edges[index]), float(edges[index + 1]), mean, share(correct[rows], weight[rows])))
+        found.append(Bin(int(index) / bins, (int(index) + 1) / bins, mean, share(correct[rows], weight[rows])))
     return tuple(found)
 
 
@@ -77,33 +77,33 @@ class Passing:
 
 
 def risk_coverage(
-    score: Floats, correct: Bools, weight: Floats, traffic: Floats | None, traffic_rows: int
+    score: Floats, correct: Bools, weight: Floats, traffic: Floats | None, total: float
 ) -> tuple[Passing, ...]:
     """Error among what would pass, from the most cautious threshold to the least: at most 200 distinct scores.
 
     Args:
         score: (n,) of labelled readings that were parsed.
         correct: (n,) whether they were.
-        weight: (n,) of all labelled readings' parsed rows.
+        weight: (n,) their inverse propensities.
         traffic: (m,) parsed scores of the traffic, by which coverage is counted; None counts it by the labels.
-        traffic_rows: all rows of that traffic, or the summed weight of all labels, the unparsed ones included.
+        total: all rows of that traffic, or the summed weight of all labels; the unparsed ones count.
     """
     order = np.argsort(-score, kind="stable")
     ranked, wrong, mass = score[order], ~correct[order], weight[order]
     last = np.flatnonzero(np.append(np.diff(ranked) != 0.0, True))  # of equal scores, all pass together
     last = last[last >= min(_LEAST_LABELS, len(ranked)) - 1]
     last = np.unique(last[np.linspace(0, len(last) - 1, min(_POINTS, len(last))).round().astype(np.intp)])
-    total, hits, squares = np.cumsum(mass), np.cumsum(mass * wrong), np.cumsum(mass * mass)
+    passed, hits, squares = np.cumsum(mass), np.cumsum(mass * wrong), np.cumsum(mass * mass)
     ascending = None if traffic is None else np.sort(traffic)
     found = []
     for at in last:
-        error = _share(int(at) + 1, float(hits[at]), float(total[at]), float(squares[at]), LEVEL)
+        error = _share(int(at) + 1, float(hits[at]), float(passed[at]), float(squares[at]), LEVEL)
         passing = (
-            float(total[at])
+            float(passed[at])
             if ascending is None
             else float(len(ascending) - np.searchsorted(ascending, ranked[at], side="left"))
         )
-        found.append(Passing(float(ranked[at]), passing / traffic_rows if traffic_rows else 0.0, error))
+        found.append(Passing(float(ranked[at]), passing / total, error))
     return tuple(found)
 
 
@@ -116,6 +116,5 @@ def histogram(score: Floats, weight: Floats | None = None, bins: int = 20) -> tu
 
 def by_frequency(words: Texts, most: int) -> tuple[str, ...]:
     """Distinct words, the most frequent first; equally frequent ones by name."""
-    names, counts = np.unique(words.astype(str), return_counts=True)
-    order = sorted(range(len(names)), key=lambda index: (-counts[index], names[index]))
-    return tuple(str(names[index]) for index in order[:most])
+    counts = Counter(words.tolist())
+    return tuple(sorted(counts, key=lambda word: (-counts[word], word))[:most])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,19 +21,44 @@ def read_document(path: Path, kind: type[_Document]) -> _Document:
     Raises:
         FileError: it cannot be read, or is not one; every field that is wrong is named.
     """
-    name = kind.__name__.lower()
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        remedy = f"Name the JSON file of a {name}."
-        raise FileError(path, [Problem(f"cannot be read ({error.strerror})", remedy)]) from error
+        return kind.model_validate_json(_bytes(path, kind.__name__))
     except ValidationError as error:
-        problems = []
-        for detail in error.errors(include_url=False, include_input=False):
-            field = ".".join(str(part) for part in detail["loc"])
-            what = f"{field}: {detail['msg']}" if field else detail["msg"]
-            problems.append(Problem(what, f"Give the JSON document of a {name}."))
-        raise FileError(path, problems) from error
+        raise FileError(path, _wrong_fields(error, kind)) from error
+
+
+def read_any_document(path: Path, kinds: Sequence[type[BaseModel]]) -> BaseModel:
+    """A document of the first of several kinds that it fits.
+
+    Raises:
+        FileError: it cannot be read, or is none of them; the fields are named that the nearest kind misses.
+    """
+    content = _bytes(path, " or ".join(kind.__name__ for kind in kinds))
+    nearest: list[Problem] | None = None
+    for kind in kinds:
+        try:
+            return kind.model_validate_json(content)
+        except ValidationError as error:
+            problems = _wrong_fields(error, kind)
+            nearest = problems if nearest is None or len(problems) < len(nearest) else nearest
+    raise FileError(path, nearest or [])
+
+
+def _bytes(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        remedy = f"Name the JSON file of a {name.lower()}."
+        raise FileError(path, [Problem(f"cannot be read ({error.strerror})", remedy)]) from error
+
+
+def _wrong_fields(error: ValidationError, kind: type[BaseModel]) -> list[Problem]:
+    problems = []
+    for detail in error.errors(include_url=False, include_input=False):
+        field = ".".join(str(part) for part in detail["loc"])
+        what = f"{field}: {detail['msg']}" if field else detail["msg"]
+        problems.append(Problem(what, f"Give the JSON document of a {kind.__name__.lower()}."))
+    return problems
 
 
 def write_document(path: Path, document: BaseModel) -> None:

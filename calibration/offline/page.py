@@ -49,7 +49,7 @@ def _template() -> Template:
     )
     environment.filters |= {
         "percent": percent,
-        "signed": lambda value: f"{100 * value:+.1f}".replace("-", "−"),
+        "signed": _signed,
         "count": lambda value: f"{value:,}",
         "plain": lambda value: f"{value:.3f}",
         "whisker": _whisker,
@@ -97,6 +97,12 @@ def _tables(report: Report) -> dict[str, list[tuple[str, ...]]]:
             for index, height in enumerate(report.labelled_scores)
         ],
     }
+
+
+def _signed(value: float) -> str:
+    """Percentage points, without a sign where they are none."""
+    points = round(100 * value, 1)
+    return f"{points:+.1f}".replace("-", "−") if points else "0.0"
 
 
 def _range(share: Share) -> str:
