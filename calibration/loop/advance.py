@@ -1,0 +1,270 @@
+"""The next step of a rollout, if there is one: from what is in force and what is known, by the policy. Pure.
+
+closed --labels--> certified? --> shadow --> canary --> full --> renewed, until
+    ^                                 |          |        |
+    |                       other coverage   alarm     alarm, other reader, stricter policy
+    +------- rolled back (the live gate stays) --+        +--> shut: everything to review, and collect anew
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+import numpy as np
+from scipy import stats
+
+from calibration.certificate import Certified
+from calibration.gate import CertifiedThresholds, Gate
+from calibration.loop.attempt import attempt, candidate_gate, is_due
+from calibration.loop.certifying import ripe
+from calibration.loop.evidence import Evidence, moment
+from calibration.loop.settings import LoopSettings
+from calibration.loop.watching import watch
+from calibration.outcome import Reader
+from calibration.policy import Policy, Stage
+from calibration.rollout import Attempts, Rollout, Step, StepKind
+
+_WORSE = 0.05
+"""A canary whose audits, were the promise kept, would show so many errors less often than this, is worse."""
+_SURE = 0.99
+_GAIN = 1.02
+"""A new gate must pass this much more than the live one, unless its calibrator is better."""
+
+
+def first_rollout(policy: Policy, now: datetime) -> Rollout:
+    """Nothing passes yet; blind reviews are drawn for the first certificate."""
+    gate = collecting_gate(policy, now)
+    reason = f"policy {policy.policy_id}: {policy.audit_rates.closed:.0%} of the readings are reviewed blind"
+    step = Step(at=now, kind=StepKind.COLLECTING, gate_id=gate.gate_id, reasons=(reason,))
+    return Rollout(taxonomy=policy.taxonomy, sequence=1, since=now, live=gate, steps=(step,))
+
+
+def collecting_gate(policy: Policy, now: datetime) -> Gate:
+    """A closed gate that draws audits for a certificate of this policy."""
+    content = f"{policy.model_dump_json()} {now.isoformat()}"
+    return Gate(
+        gate_id=f"closed-{hashlib.sha256(content.encode()).hexdigest()[:12]}",
+        created_at=now,
+        taxonomy=policy.taxonomy,
+        policy=policy,
+        audit_rate=policy.audit_rates.closed,
+    )
+
+
+def advance(
+    rollout: Rollout, policy: Policy, evidence: Evidence, now: datetime, settings: LoopSettings
+) -> Rollout | None:
+    """The rollout after its next step; None where nothing is to be done now.
+
+    Args:
+        policy: the newest of the taxonomy.
+        evidence: of the newest reader, since `rollout.since` at most.
+    """
+    for step in (_new_reader, _new_policy, _alarm, _candidate, _renewal, _certification):
+        if (after := step(rollout, policy, evidence, now, settings)) is not None:
+            return after
+    return None
+
+
+def _new_reader(
+    rollout: Rollout, policy: Policy, evidence: Evidence, now: datetime, settings: LoopSettings
+) -> Rollout | None:
+    known = known_reader(rollout)
+    if evidence.reader is None or known is None or evidence.reader == known:
+        return None
+    changed = [
+        f"{name} {getattr(known, name)} became {getattr(evidence.reader, name)}"
+        for name in Reader.model_fields
+        if getattr(known, name) != getattr(evidence.reader, name)
+    ]
+    why = f"certificates are void: {', '.join(changed)}"
+    return _anew(rollout, policy, now, why, since=now, reader=evidence.reader)
+
+
+def _new_policy(
+    rollout: Rollout, policy: Policy, evidence: Evidence, now: datetime, settings: LoopSettings
+) -> Rollout | None:
+    """A certificate speaks of the policy it was made for. A live gate that keeps the new promise too may go on."""
+    current = rollout.candidate.policy if rollout.candidate else rollout.live.policy
+    if current == policy:
+        return None
+    live = rollout.live
+    why = f"policy {policy.policy_id} replaces {live.policy_version}"
+    if _passes(live) and live.policy is not None and _at_least_as_strict(live.policy, policy):
+        if rollout.candidate is None and rollout.attempts.policy == policy.policy_id:
+            return None
+        return rollout.step(
+            now,
+            StepKind.COLLECTING,
+            live.gate_id,
+            f"{why}; the live gate keeps the new promise too, and stays until the next is certified",
+            candidate=None,
+            attempts=Attempts(policy=policy.policy_id, reader=evidence.reader),
+        )
+    return _anew(rollout, policy, now, why, since=rollout.since)
+
+
+def _alarm(
+    rollout: Rollout, policy: Policy, evidence: Evidence, now: datetime, settings: LoopSettings
+) -> Rollout | None:
+    if _passes(rollout.live) and (alarms := watch(rollout.live, evidence.audits, now, settings).alarms):
+        return _anew(rollout, policy, now, "the promise does not hold any more", *alarms, since=now)
+    candidate = rollout.candidate
+    if candidate is not None and (alarms := watch(candidate, evidence.audits, now, settings).alarms):
+        return _rolled_back(rollout, candidate, now, "its promise does not hold", *alarms, since=now)
+    return None
+
+
+def _candidate(
+    rollout: Rollout, policy: Policy, evidence: Evidence, now: datetime, settings: LoopSettings
+) -> Rollout | None:
+    candidate = rollout.candidate
+    if candidate is None:
+        return None
+    if candidate.stage is Stage.SHADOW:
+        return _after_shadow(rollout, candidate, evidence, now, settings)
+    seen = watch(candidate, evidence.audits, now, settings)
+    if seen.answered < settings.canary_audits or candidate.policy is None:
+        return None
+    chance = float(stats.binom.sf(seen.errors - 1, seen.answered, candidate.policy.max_error))
+    if chance < _WORSE:
+        why = f"with the promise kept, so many errors have probability {chance:.1%}"
+        return _rolled_back(rollout, candidate, now, str(seen), why, since=now)
+    full = candidate.model_copy(
+        update={
+            "stage": Stage.FULL,
+            "audit_rate": candidate.policy.audit_rates.full,
+            "expires_at": now + settings.valid_for,
+        }
+    )
+    return rollout.step(now, StepKind.FULL, full.gate_id, str(seen), live=full, candidate=None, previous=rollout.live)
+
+
+def _after_shadow(
+    rollout: Rollout, candidate: Gate, evidence: Evidence, now: datetime, settings: LoopSettings
+) -> Rollout | None:
+    shadowed = evidence.traffic.shadow_gate == candidate.gate_id
+    n, passed = int(shadowed.sum()), int((evidence.traffic.shadow_passed & shadowed).sum())
+    if n < settings.shadow_events:
+        return None
+    certified = evidence.traffic.take(evidence.traffic.decided_at <= moment(candidate.created_at))
+    expected = float(np.mean(candidate.route_table(certified.signals).passes)) if len(certified) else 0.0
+    found = stats.binomtest(passed, n).proportion_ci(_SURE, "exact")
+    words = f"in shadow {passed:,} of {n:,} readings would have passed; on the traffic before it was {expected:.1%}"
+    if found.high < expected / settings.coverage_band or found.low > expected * settings.coverage_band:
+        why = "the traffic has changed since the certificate"
+        return _rolled_back(rollout, candidate, now, words, why, since=candidate.created_at)
+    canary = candidate.model_copy(update={"stage": Stage.CANARY, "expires_at": now + settings.valid_for})
+    return rollout.step(now, StepKind.CANARY, canary.gate_id, words, candidate=canary)
+
+
+def _renewal(
+    rollout: Rollout, policy: Policy, evidence: Evidence, now: datetime, settings: LoopSettings
+) -> Rollout | None:
+    """A gate whose audits are answered lasts longer. Any other expires: workers see to that by themselves."""
+    for name in ("live", "candidate"):
+        gate: Gate | None = getattr(rollout, name)
+        if gate is None or not _passes(gate) or gate.stage is Stage.SHADOW or gate.expires_at is None:
+            continue
+        if gate.expires_at - now > settings.valid_for / 2:
+            continue
+        seen = watch(gate, evidence.audits, now, settings)
+        if seen.overdue_share <= settings.overdue_share:
+            renewed = gate.model_copy(update={"expires_at": now + settings.valid_for})
+            return rollout.step(now, StepKind.RENEWED, gate.gate_id, str(seen), **{name: renewed})
+        last = [step.kind for step in rollout.steps if step.gate_id == gate.gate_id][-1:]
+        if now >= gate.expires_at and last != [StepKind.EXPIRED]:
+            return rollout.step(now, StepKind.EXPIRED, gate.gate_id, "nobody answers its audits", str(seen))
+    return None
+
+
+def _certification(
+    rollout: Rollout, policy: Policy, evidence: Evidence, now: datetime, settings: LoopSettings
+) -> Rollout | None:
+    attempts = rollout.attempts
+    labels = ripe(evidence.audits, now, settings)
+    if rollout.candidate is not None or evidence.reader is None or not is_due(labels, attempts, settings):
+        return None
+    found = attempt(policy, evidence, rollout.live.calibrator, attempts.made, now, settings)
+    if isinstance(found, str):
+        return None
+    used = Attempts(
+        policy=policy.policy_id,
+        reader=evidence.reader,
+        made=attempts.made + found.tested,
+        labels=labels,
+    )
+    if not found.certified:
+        return rollout.step(now, StepKind.REFUSED, rollout.live.gate_id, *found.reasons, attempts=used)
+    gate = candidate_gate(policy, evidence, found, attempts.made, settings, now)
+    reasons = found.reasons
+    if _passes(rollout.live):
+        new, old = (float(np.mean(each.route_table(found.traffic.signals).passes)) for each in (gate, rollout.live))
+        reasons = (*reasons, f"{new:.1%} of the traffic would pass, {old:.1%} passes now")
+        if new < _GAIN * old and gate.calibrator_version == rollout.live.calibrator_version:
+            return rollout.step(now, StepKind.REFUSED, rollout.live.gate_id, *reasons, attempts=used)
+    return rollout.step(now, StepKind.SHADOW, gate.gate_id, *reasons, candidate=gate, attempts=used)
+
+
+def shut_by_hand(rollout: Rollout, now: datetime, reason: str) -> Rollout | None:
+    """Everything to review; None where nothing passes, nor is about to."""
+    policy = rollout.live.policy
+    if policy is None or not (_passes(rollout.live) or rollout.candidate):
+        return None
+    return _anew(rollout, policy, now, f"by hand: {reason}", since=now)
+
+
+def _anew(
+    rollout: Rollout, policy: Policy, now: datetime, *reasons: str, since: datetime, reader: Reader | None = None
+) -> Rollout:
+    """Everything to review, and collect for the next certificate; evidence counts from `since`."""
+    closed = collecting_gate(policy, now)
+    kept = rollout.previous if not _passes(rollout.live) else rollout.live
+    kind = StepKind.SHUT if _passes(rollout.live) or rollout.candidate else StepKind.COLLECTING
+    return rollout.step(
+        now,
+        kind,
+        rollout.live.gate_id,
+        *reasons,
+        since=since,
+        live=closed,
+        candidate=None,
+        previous=kept,
+        attempts=Attempts(policy=policy.policy_id, reader=reader or known_reader(rollout)),
+    )
+
+
+def _rolled_back(rollout: Rollout, candidate: Gate, now: datetime, *reasons: str, since: datetime) -> Rollout:
+    """The live gate stays. What contradicts a certificate also ends the use of what it was made of."""
+    return rollout.step(
+        now,
+        StepKind.ROLLED_BACK,
+        candidate.gate_id,
+        *reasons,
+        since=since,
+        candidate=None,
+        attempts=Attempts(policy=rollout.attempts.policy, reader=rollout.attempts.reader),
+    )
+
+
+def _passes(gate: Gate) -> bool:
+    return isinstance(gate.rule, CertifiedThresholds) and any(
+        isinstance(promise.certificate, Certified) for promise in gate.rule.promises
+    )
+
+
+def known_reader(rollout: Rollout) -> Reader | None:
+    """Whose readings the rollout speaks of; None where nobody has looked yet."""
+    return (rollout.candidate or rollout.live).reader or rollout.attempts.reader
+
+
+def _at_least_as_strict(old: Policy, new: Policy) -> bool:
+    """Whether a gate that keeps the old promise keeps the new one, too."""
+    return (
+        old.max_error <= new.max_error
+        and old.confidence >= new.confidence
+        and old.promise == new.promise
+        and old.severe_labels >= new.severe_labels
+        and (new.max_label_error is None or (old.max_label_error or 1.0) <= new.max_label_error)
+    )
