@@ -14,9 +14,12 @@ Count = Annotated[int, Field(ge=0)]
 
 class _Evidence(Contract):
     labels_used: Count
-    """Audited outcomes that were tested."""
+    """Audited outcomes of the region that was tested, also those that were not parsed and never pass."""
     least_abstention: Probability
-    """At least this share must be reviewed, whatever the scores: (base error - max_error) / (1 - max_error), or 0."""
+    """At least this share must be reviewed, whatever the scores: (base error - max_error) / (1 - max_error), or 0.
+
+    Of the events from which the labels were drawn, by the labels' own base error.
+    """
 
 
 class Certified(_Evidence):
@@ -25,9 +28,13 @@ class Certified(_Evidence):
     status: Literal["certified"] = "certified"
     threshold: Probability
     coverage: Probability
-    """Share of the traffic that reaches the threshold."""
+    """Share of all traffic that reaches the threshold, and may pass under this certificate."""
     upper_bound: Probability
-    """Upper confidence bound of the error among what passes, as certified; at most max_error."""
+    """The smallest error that the same test would have rejected at this threshold, at the same confidence.
+
+    An upper bound for this one threshold, at most max_error. What is promised is max_error: only that also accounts for
+    the threshold being chosen among several.
+    """
     errors: Count
     accepted: Count
     """Audited outcomes at or above the threshold, and the errors among them."""
@@ -38,6 +45,7 @@ class InsufficientLabels(_Evidence):
 
     status: Literal["insufficient_labels"] = "insufficient_labels"
     labels_needed: Count
+    """So many would do if none were wrong and as many of them were parsed as until now."""
 
 
 class NoCertifiableThreshold(_Evidence):
@@ -67,6 +75,8 @@ class Promise(Contract):
 
     labels: tuple[str, ...]
     certificate: Certificate
+    """Of all its labels but the capped ones."""
     label_errors: tuple[LabelError, ...] = ()
+    """Of all its labels at the threshold that was certified, or of which a refusal gives the counts."""
     capped: frozenset[str] = frozenset()
     """Labels that do not pass all the same: their own error is above the policy's cap."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import typer
 
+from calibration.loop import cli as loop
+from calibration.offline import cli as offline
+
 app = typer.Typer(
     help="How far a model's confidence can be trusted: fit, score, certify, report.",
     no_args_is_help=True,
@@ -19,6 +22,14 @@ def _commands() -> None:
     """Keeps `tidegate calibrate` a group of commands, however many are registered below."""
 
 
-# Offline: files in, files out (calibration/offline/cli.py).
+# Offline: files in, files out.
+app.command("fit")(offline.fit)
+app.command("apply")(offline.apply)
+app.command("certify")(offline.certify)
+app.command("report")(offline.report)
 
-# The loop on the running system: app.command("run")(...), one line a command.
+# The loop on the running system.
+app.command("run")(loop.run)
+app.command("policy")(loop.policy)
+app.command("status")(loop.status)
+app.command("shut")(loop.shut)

@@ -12,6 +12,14 @@ from calibration.contract import Contract
 Probability = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
 
 
+class Reader(Contract):
+    """What made the signals what they are: a change of any of them voids a certificate."""
+
+    model: str
+    prompt: str
+    decoder: str
+
+
 class ParseStatus(StrEnum):
     """Whether a model's answer could be read; everything but `ok` goes to a person."""
 

@@ -75,3 +75,8 @@ class Policy(Versioned):
             if doubled := sorted({label for label in labels if labels.count(label) > 1}):
                 raise ValueError(f"promise: in more than one group: {', '.join(doubled)}")
         return self
+
+    def least_score(self, label: str) -> float:
+        """The score from which on an error is expected to cost no more than a review: (1 - p) * error <= review."""
+        cost = self.label_error_costs.get(label, self.error_cost)
+        return 0.0 if cost == 0.0 else max(0.0, 1.0 - (self.review_cost + self.reviewer_scarcity) / cost)

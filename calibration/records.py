@@ -5,17 +5,16 @@ from __future__ import annotations
 from pydantic import AwareDatetime
 
 from calibration.audit import Audit
-from calibration.contract import Contract, Versioned
-from calibration.gate import Reason, Route
-from calibration.outcome import Probability, Signals
+from calibration.contract import Versioned
+from calibration.outcome import Probability, Reader, Signals
+from calibration.routing import Route, ShadowRouting
 
 
-class Reader(Contract):
-    """What made the signals what they are: a change of any of them voids a certificate."""
+class AuditRecord(Audit):
+    """The draw, and where in the scores it was made."""
 
-    model: str
-    prompt: str
-    decoder: str
+    floor: Probability = 0.0
+    """Score from which on draws were made; 0 where they were made among all."""
 
 
 class GateVersions(Reader):
@@ -38,10 +37,14 @@ class DecisionRecord(Versioned):
     signals: Signals
     constrained: bool = False
     probability: Probability | None = None
+    interval: tuple[Probability, Probability] | None = None
     route: Route
-    reason: Reason
-    audit: Audit | None = None
+    reason: str
+    """As `calibration.routing.Reason` says it; a newer worker may know more of them."""
+    audit: AuditRecord | None = None
+    shadow: ShadowRouting | None = None
     versions: GateVersions
+    created_at: AwareDatetime
     decided_at: AwareDatetime
 
 
@@ -55,11 +58,11 @@ class VerdictRecord(Versioned):
     seconds_spent: float
     blind: bool
     decided_label: str | None
-    reason: Reason
+    reason: str
     taxonomy: str
     source: str = ""
     signals: Signals
-    audit: Audit | None
+    audit: AuditRecord | None
     versions: GateVersions
     decided_at: AwareDatetime
     given_at: AwareDatetime

@@ -71,7 +71,16 @@ class LedgerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TIDEGATE_LEDGER_", frozen=True, extra="ignore")
 
-    path: Path = Field(Path("var/ledger"), description="folder of the ledger's Parquet files")
+    path: str = Field(
+        "var/ledger",
+        min_length=1,
+        description="folder, or s3://, gs:// or az:// address, of the ledger; credentials as AWS_*, GOOGLE_*, AZURE_*",
+    )
+    batch_records: int = Field(50_000, gt=0, description="at most so many records are committed together")
+    interval_s: float = Field(10.0, gt=0, description="what was read is committed at the latest after so long")
+    deletion_key: SecretStr | None = Field(
+        None, description="key of the hashes that keep deleted ids away; without it the ledger keeps one of its own"
+    )
 
 
 TopicName = Literal["images", "decisions", "verdicts", "policies", "gates", "dead-letters"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, get_args
 
 import typer
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from deploy.logs import LogFormat, configure_logs
 
@@ -36,6 +39,7 @@ def _logs(
 def _mount() -> None:
     """Put the rooms' commands in their places. Heavy imports stay inside the commands themselves."""
     from calibration import cli as calibration_cli  # noqa: PLC0415 - after configuration of the app above
+    from calibration.ledger import cli as ledger_cli  # noqa: PLC0415
     from deploy import doctor, up  # noqa: PLC0415
     from deploy.bench import cli as bench_cli  # noqa: PLC0415
     from review import cli as review_cli  # noqa: PLC0415
@@ -49,6 +53,7 @@ def _mount() -> None:
     app.add_typer(worker_cli.topics, name="topics", help="The topics as they should be.")
     app.add_typer(review_cli.app, name="review", help="Work the review queue in the terminal.")
     app.add_typer(calibration_cli.app, name="calibrate", help="Fit, score, certify and report how far to trust.")
+    app.add_typer(ledger_cli.app, name="ledger", help="Decisions and verdicts in Parquet: keep, ask, delete.")
     app.add_typer(training_cli.app, name="train", help="Draw scenes, train and evaluate checkpoints.")
     app.add_typer(bench_cli.app, name="bench", help="Measure; every command prints one JSON line.")
 
@@ -57,8 +62,18 @@ _mount()
 
 
 def main() -> None:
-    """Entry point of the `tidegate` command."""
-    app()
+    """Entry point of the `tidegate` command. Whichever command meets a wrong setting, it is named; exit code 2."""
+    try:
+        app()
+    except (ValidationError, SettingsError):
+        from deploy.doctor import wrong_settings  # noqa: PLC0415 - loaded already, by _mount
+
+        wrong = wrong_settings()
+        if not wrong:
+            raise
+        for finding in wrong:
+            typer.echo(f"{finding.found} ({finding.advice})", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

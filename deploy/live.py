@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.outcomes import Tally
+from review.panel import plain
 from review.queue import Figures
 
 
@@ -64,28 +65,31 @@ class PlainView:
 
     def __init__(self) -> None:
         self._rate = _Rate()
-        self._last = ""
+        self._line = self._printed = ""
         self._at = 0.0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        return None
+        self._print()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Print the line."""
+        """Print the line when it is time."""
         tally, rate = snapshot.tally, self._rate(snapshot.tally.settled)
         depth = _or_dash(snapshot.figures.depth if snapshot.figures else None)
-        line = (
+        self._line = (
             f"worker: {snapshot.worker} | sent {tally.sent} | decided {tally.decisions} "
             f"(accepted {tally.routes['auto_accept']}, to review {tally.routes['review']}) | "
             f"dead letters {tally.dead_letters} | queue {depth}"
         )
-        now = time.monotonic()
-        if line != self._last and now - self._at >= 2.0:
-            print(f"{line} | {rate:.1f}/s", file=sys.stderr, flush=True)  # noqa: T201 - this is the view
-            self._last, self._at = line, now
+        if time.monotonic() - self._at >= 2.0:
+            self._print(f" | {rate:.1f}/s")
+
+    def _print(self, rate: str = "") -> None:
+        if self._line != self._printed:
+            print(self._line + rate, file=sys.stderr, flush=True)  # noqa: T201 - this is the view
+            self._printed, self._at = self._line, time.monotonic()
 
 
 class LiveView:
@@ -137,7 +141,7 @@ def _decisions(tally: Tally) -> Panel:
         table.add_column(name, no_wrap=True)
     for decision in tally.recent:
         table.add_row(
-            decision.event_id[-20:],
+            plain(decision.metadata.get("file", decision.event_id)[-20:]),
             decision.label or "-",
             _or_dash(decision.signals.verbal_confidence),
             _or_dash(decision.signals.label_probability),

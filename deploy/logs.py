@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+import time
 from typing import Literal
 
 import structlog
@@ -11,6 +13,24 @@ import structlog
 LogFormat = Literal["auto", "json", "console"]
 
 _TRACEBACKS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # they hold secrets and whole images
+
+
+class _OnceInAWhile(logging.Filter):
+    """While a broker is away, the Kafka client says the same at every try; said once a minute it is as good."""
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is to be written."""
+        if not record.name.startswith("kafka."):
+            return True
+        now = time.monotonic()
+        self._said = {line: at for line, at in self._said.items() if now - at < self._seconds}
+        line = re.sub(r"\d+(\.\d+)?", "#", record.getMessage())  # ports, pauses
+        return self._said.setdefault(line, now) == now
 
 
 def configure_logs(form: LogFormat = "auto", level: str = "info") -> None:
@@ -43,6 +63,7 @@ def configure_logs(form: LogFormat = "auto", level: str = "info") -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
+    handler.addFilter(_OnceInAWhile())
     # kafka-python calls any pause of its own loop a misuse; on a busy machine that says nothing.
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
     logging.basicConfig(handlers=[handler], level=max(numeric, logging.WARNING), force=True)

@@ -70,7 +70,7 @@ async def rig(
         EmbeddedValkey(Path(name), _port(6379, usual_ports)) as valkey,
     ):
         folder = Path(name)
-        kafka = KafkaSettings(bootstrap_servers=broker.bootstrap)
+        kafka = KafkaSettings(bootstrap_servers=broker.bootstrap, security_protocol="PLAINTEXT")
         await asyncio.to_thread(ensure_topics, kafka)
         queue = ReviewQueue(ValkeySettings(url=valkey.url), ReviewSettings())
         tally = tally or Tally()
@@ -95,6 +95,7 @@ def embedded_settings(bootstrap: str, valkey_url: str) -> dict[str, str]:
     """The environment of a worker that meets the embedded servers at these addresses."""
     return {
         "TIDEGATE_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "TIDEGATE_KAFKA_SECURITY_PROTOCOL": "PLAINTEXT",  # whatever a cluster elsewhere needs
         "TIDEGATE_VALKEY_URL": valkey_url,
         # The embedded broker makes a joining member wait for half of the session timeout.
         "TIDEGATE_STREAM_SESSION_TIMEOUT_MS": "2000",

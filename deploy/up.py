@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import signal
 import sys
 import time
@@ -87,12 +88,20 @@ class _Run:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         _say("starting the broker, Valkey and a worker; a model takes a minute to load on two cores")
         async with rig(self._worker_settings(), usual_ports=True) as system:
             await self._until_done(system)
             _say("draining the worker")
             code, figures = await system.finish()
             return self._report(system, code, figures)
+
+    def _hang_up(self) -> None:
+        """The terminal is gone: drain as for Ctrl-C, without a word, since writing to it would fail."""
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+        self._stopping.set()
 
     def _worker_settings(self) -> dict[str, str]:
         plan = self._plan

@@ -20,19 +20,19 @@ def claim_panel(claim: Claim) -> Panel:
     """One claimed task with all that its reviewer may know, and how to answer."""
     task, entry, lease = claim.task, claim.entry, claim.lease
     facts = _facts()
-    facts.add_row("image", _plain(_image(task.image)))
+    facts.add_row("image", plain(_image(task.image)))
     if task.image_flags:
-        facts.add_row("", _plain(", ".join(task.image_flags)))
-    facts.add_row("labels", _plain("  ".join(f"{number}:{label}" for number, label in enumerate(task.labels, 1))))
+        facts.add_row("", plain(", ".join(task.image_flags)))
+    facts.add_row("labels", plain("  ".join(f"{number}:{label}" for number, label in enumerate(task.labels, 1))))
     facts.add_row("why", "blind review" if task.blind else task.reason.value)
     facts.add_row("priority", str(task.priority))
     facts.add_row("waiting for", _duration(entry.age_s))
     if entry.expiries:
         facts.add_row("leases that ran out", str(entry.expiries))
-    facts.add_row("yours until", _plain(f"{_clock(lease.deadline)} as {lease.holder}, token {lease.token}"))
+    facts.add_row("yours until", plain(f"{_clock(lease.deadline)} as {lease.holder}, token {lease.token}"))
     answer = Text(f"tidegate review decide {task.event_id} --label LABEL  (or --cannot-tell)", style="dim")
     parts: list[RenderableType] = [facts, answer] if task.blind else [facts, *_reading(task), answer]
-    return Panel(Group(*parts), title=_plain(f"{task.event_id}  {task.taxonomy}"), title_align="left")
+    return Panel(Group(*parts), title=plain(f"{task.event_id}  {task.taxonomy}"), title_align="left")
 
 
 def entries_table(entries: Iterable[Entry]) -> Table:
@@ -41,7 +41,7 @@ def entries_table(entries: Iterable[Entry]) -> Table:
     for entry in entries:
         holder, until = (entry.lease.holder, _clock(entry.lease.deadline)) if entry.lease and entry.held else ("", "")
         row = (entry.event_id, entry.reason, _duration(entry.age_s), holder, until, str(entry.expiries or ""))
-        table.add_row(*map(_plain, row))
+        table.add_row(*map(plain, row))
     return table
 
 
@@ -63,16 +63,16 @@ def _reading(task: ReviewTask) -> list[RenderableType]:
     """What the model said."""
     facts = _facts()
     signals = task.signals
-    facts.add_row("model says", _plain(task.label or f"nothing usable: {signals.parse_status.value}"))
+    facts.add_row("model says", plain(task.label or f"nothing usable: {signals.parse_status.value}"))
     if signals.verbal_confidence is not None:
         facts.add_row("and is sure", f"{signals.verbal_confidence:.0%}")
     if task.probability is not None:
         facts.add_row("score", f"{task.probability:.3f}")
     for number, alternative in enumerate(task.alternatives):
-        facts.add_row("" if number else "alternatives", _plain(f"{alternative.probability:6.1%}  {alternative.label}"))
+        facts.add_row("" if number else "alternatives", plain(f"{alternative.probability:6.1%}  {alternative.label}"))
     if task.reasoning is not None:
         for section, text in task.reasoning:
-            facts.add_row(section, _plain(text))
+            facts.add_row(section, plain(text))
     return [Rule(style="dim"), facts]
 
 
@@ -94,7 +94,7 @@ def _image(image: ImageReference) -> str:
             return f"in the event: {at.topic}, partition {at.partition}, offset {at.offset}"
 
 
-def _plain(text: str) -> Text:
+def plain(text: str) -> Text:
     """Text as it is: no markup, and no control characters that would speak to the terminal."""
     return Text("".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text))
 

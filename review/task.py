@@ -13,6 +13,8 @@ from calibration.outcome import Probability, Signals
 
 EventId = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
 """Chosen by the platform: 1 to 128 printable ASCII characters without spaces."""
+Source = Annotated[str, Field(max_length=128)]
+"""The platform's own word for where images come from; empty where it says none."""
 Priority = Annotated[int, Field(ge=0, le=100)]
 
 
@@ -100,12 +102,13 @@ class ReviewTask(Versioned):
     image: ImageReference
     content_sha256: str | None
     taxonomy: str
+    source: Source = ""
     labels: tuple[str, ...]
     """The taxonomy's labels, in the order in which the console shows them."""
     priority: Priority
     reason: Reason
     blind: bool
-    """The model's answer must not be shown before the verdict (audits)."""
+    """The model's answer must not be shown before the verdict: drawn for an audit."""
     label: str | None
     alternatives: tuple[Alternative, ...] = ()
     reasoning: Reasoning | None = None
@@ -134,6 +137,7 @@ class Verdict(Versioned):
     """What the model had said."""
     reason: Reason
     taxonomy: str
+    source: Source = ""
     signals: Signals
     audit: Audit | None
     versions: Versions

@@ -135,6 +135,7 @@ def _verdict(claim: Claim, label: str | None, note: str | None) -> Verdict:
         decided_label=task.label,
         reason=task.reason,
         taxonomy=task.taxonomy,
+        source=task.source,
         signals=task.signals,
         audit=task.audit,
         versions=task.versions,

@@ -5,27 +5,34 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from enum import IntEnum
 
 import structlog
 
+from calibration import outcome
+from calibration.gate import Gate
 from review.queue import QueueUnavailableError, ReviewQueue
 from worker import telemetry
 from worker.dead_letters import DeadLetterGuard, DeadLetterShareError
 from worker.engine import make_engine
 from worker.engine.protocol import Engine, EngineDeadError
 from worker.events import DeadLetter, Decision
-from worker.gate import ConfigurationError, configured_taxonomies, load_gate
+from worker.gates.book import GateBook
+from worker.gates.configured import ConfigurationError, audit_key, configured_gate, configured_taxonomies
+from worker.gates.follower import GateFollower
 from worker.intake.decode import DecoderPool
 from worker.intake.duplicates import ReadingCache
 from worker.intake.source import ImageSources, IntakeError
 from worker.pipeline import Pipeline
 from worker.probes import ProbeServer
 from worker.reader import Patience, Reader
+from worker.reading.prompt import PROMPT_VERSION
 from worker.reading.resize import decoder_version, load_pixel_budget
 from worker.reading.signals import Reading
+from worker.reading.taxonomy import Taxonomy
 from worker.retry import OutageError
 from worker.settings import Settings
 from worker.stream.consumer import FatalStreamError, ImageStream
@@ -111,9 +118,7 @@ class WorkerApp:
         """Start every part, the slowest to fail first; each is closed in reverse order, after the drain."""
         settings = self._settings
         taxonomies = configured_taxonomies(settings.worker)
-        gate, audit_key = load_gate(settings.gate, taxonomies)
-        telemetry.GATE_CERTIFIED.set(0)
-        log.info("gate", gate_id=gate.gate_id, rule=gate.rule.model_dump(), severe_labels=sorted(gate.severe_labels))
+        gate = configured_gate(settings.gate, taxonomies)
         probes = ProbeServer(settings.worker.host, settings.worker.port, live=self._live, ready=self._ready)
         try:
             await stack.enter_async_context(_running(probes.start, probes.close))
@@ -141,11 +146,13 @@ class WorkerApp:
         started = self._clock()
         await stack.enter_async_context(_running(engine.start, engine.close))
         log.info("model ready", version=engine.model_version, seconds=round(self._clock() - started, 1))
+        made_by = outcome.Reader(model=engine.model_version, prompt=PROMPT_VERSION, decoder=decoder_version(budget))
+        gates = await self._open_gates(stack, made_by, gate, taxonomies)
         pipeline = Pipeline(
             taxonomies=taxonomies,
             sources=sources,
             decoder=decoder,
-            decoder_version=decoder_version(budget),
+            decoder_version=made_by.decoder,
             cache=cache,
             reader=Reader(
                 engine,
@@ -156,8 +163,7 @@ class WorkerApp:
                 ),
             ),
             model_version=engine.model_version,
-            gate=gate,
-            audit_key=audit_key,
+            gates=gates,
             queue=queue,
             outbox=outbox,
             outage_s=settings.stream.outage_s,
@@ -166,6 +172,25 @@ class WorkerApp:
         stream = self._stream = ImageStream(settings.kafka, settings.stream, pipeline.handle)
         stack.enter_context(self._background(self._watch(engine, queue)))
         return stream
+
+    async def _open_gates(
+        self, stack: AsyncExitStack, made_by: outcome.Reader, gate: Gate | None, taxonomies: Mapping[str, Taxonomy]
+    ) -> GateBook:
+        """What applies from now on: the configured gate, or what the `gates` topic says, which is read before any event
+        is taken."""
+        settings = self._settings
+        key = audit_key(settings.gate)
+        gates = GateBook(made_by, key, taxonomies)
+        if gate is not None:
+            gates.fix(gate)
+            log.info("gate", gate=gate.gate_id, rule=gate.rule.kind, severe_labels=sorted(gate.severe_labels))
+        else:
+            follower = GateFollower(
+                settings.kafka, gates, has_key=key is not None, replay_s=settings.gate.replay_s, clock=self._clock
+            )
+            await stack.enter_async_context(_running(follower.start, follower.close))
+        stack.enter_context(self._background(_observe(gates)))
+        return gates
 
     async def _consume(self, stream: ImageStream) -> None:
         if self._stop_asked.is_set():
@@ -240,6 +265,12 @@ class WorkerApp:
         if self._stop_asked.is_set():
             return ["draining"]
         return [] if self._stream.assigned else ["no partition is assigned"]
+
+
+async def _observe(gates: GateBook) -> None:
+    while True:
+        gates.observe(datetime.now(UTC))
+        await asyncio.sleep(_HEARTBEAT_S)
 
 
 @asynccontextmanager

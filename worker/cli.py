@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -27,12 +26,7 @@ def worker() -> None:
     from worker.app import WorkerApp  # noqa: PLC0415 - the other commands start without the engine's imports
     from worker.settings import Settings  # noqa: PLC0415
 
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        typer.echo(f"A setting is wrong. {error}\n`tidegate doctor` lists all settings with their meanings.", err=True)
-        raise typer.Exit(2) from error
-    raise typer.Exit(int(asyncio.run(_run(WorkerApp, settings))))
+    raise typer.Exit(int(asyncio.run(_run(WorkerApp, Settings()))))
 
 
 async def _run(app: type, settings: object) -> int:

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from calibration.audit import Audit
 from calibration.contract import Contract, Versioned
-from calibration.gate import Reason, Route
+from calibration.gate import Reason, Route, ShadowRouting
 from calibration.outcome import Probability, Signals
 from review.task import (
     Alternative,
@@ -20,6 +20,7 @@ from review.task import (
     Priority,
     Reasoning,
     RecordPosition,
+    Source,
     UrlReference,
     Versions,
     sole_key,
@@ -48,6 +49,8 @@ class ImageEvent(Versioned):
     image: ImageSource
     taxonomy: Annotated[str, Field(min_length=1, max_length=128)]
     created_at: AwareDatetime
+    source: Source = ""
+    """Calibration keeps sources apart, since a model may be surer of images from one than of those from another."""
     priority: Priority = 50
     uploader_id: Annotated[str, Field(max_length=256)] | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
@@ -121,6 +124,7 @@ class Decision(Versioned):
     image: ImageReference
     content_sha256: str | None
     taxonomy: str
+    source: Source = ""
     priority: Priority
     uploader_id: str | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
@@ -137,7 +141,9 @@ class Decision(Versioned):
     route: Route
     reason: Reason
     audit: Audit | None = None
-    """The draw, for would-be accepts only."""
+    """The draw, drawn or not, where the gate draws among readings like this."""
+    shadow: ShadowRouting | None = None
+    """What a gate that is to come, and did not route this event, would have done."""
     cached: bool = False
     """The reading was made for an identical image before."""
     constrained: bool = False

@@ -12,8 +12,7 @@ from typing import Literal
 
 import structlog
 
-from calibration.audit import Audit, draw_audit
-from calibration.gate import Gate, Reason, Route, Routing
+from calibration.gate import Reason, Route
 from calibration.outcome import ParseStatus, Signals
 from review.queue import QueueFullError, QueueUnavailableError, ReviewQueue
 from review.task import ImageReference, RecordReference, ReviewTask, Versions
@@ -28,6 +27,7 @@ from worker.events import (
     Timings,
     UnusableEventError,
 )
+from worker.gates.book import GateBook
 from worker.intake.decode import DecoderPool
 from worker.intake.duplicates import ReadingCache, reading_key
 from worker.intake.source import ImageRefusedError, ImageSources, IntakeError
@@ -65,8 +65,7 @@ class Pipeline:
         cache: ReadingCache[Reading],
         reader: Reader,
         model_version: str,
-        gate: Gate,
-        audit_key: bytes,
+        gates: GateBook,
         queue: ReviewQueue,
         outbox: Outbox,
         outage_s: float,
@@ -82,8 +81,7 @@ class Pipeline:
         self._cache = cache
         self._reader = reader
         self._model_version = model_version
-        self.gate = gate
-        self._audit_key = audit_key
+        self._gates = gates
         self._queue = queue
         self._outbox = outbox
         self._outage_s = outage_s
@@ -139,10 +137,8 @@ class Pipeline:
             lambda: self._read(event.event_id, digest, taxonomy, trip),
             lambda fresh: fresh.signals.parse_status is ParseStatus.OK,
         )
-        gate = self.gate
-        routing = gate.route(reading.label, reading.signals)
-        routing, audit = self._audit(gate, event.event_id, routing)
         now = self._now()
+        routed = self._gates.route(taxonomy.name, event.event_id, reading.label, reading.signals, event.source, now)
         total = self._clock() - trip.started
         return Decision(
             event_id=event.event_id,
@@ -150,6 +146,7 @@ class Pipeline:
             image=_reference(event, arrival),
             content_sha256=digest,
             taxonomy=taxonomy.name,
+            source=event.source,
             priority=event.priority,
             uploader_id=event.uploader_id,
             metadata=event.metadata,
@@ -159,20 +156,21 @@ class Pipeline:
             raw_answer=reading.raw_answer,
             image_flags=reading.image_flags,
             signals=reading.signals,
-            probability=routing.probability,
-            interval=routing.interval,
-            route=routing.route,
-            reason=routing.reason,
-            audit=audit,
+            probability=routed.routing.probability,
+            interval=routed.routing.interval,
+            route=routed.routing.route,
+            reason=routed.routing.reason,
+            audit=routed.audit,
+            shadow=routed.shadow,
             cached=cached,
             constrained=reading.constrained,
             versions=Versions(
                 model=self._model_version,
                 prompt=PROMPT_VERSION,
                 decoder=self._decoder_version,
-                calibrator=gate.calibrator_version,
-                policy=gate.policy_version,
-                gate=gate.gate_id,
+                calibrator=routed.gate.calibrator_version,
+                policy=routed.gate.policy_version,
+                gate=routed.gate.gate_id,
             ),
             timings=Timings(
                 queued=max(0.0, (now - event.created_at).total_seconds() - total),
@@ -211,15 +209,6 @@ class Pipeline:
         trip.seconds["read"] = self._clock() - before
         return reading.model_copy(update={"image_flags": flags})
 
-    def _audit(self, gate: Gate, event_id: str, routing: Routing) -> tuple[Routing, Audit | None]:
-        """Draw would-be accepts for a blind review. What goes to a person anyway is not drawn."""
-        if routing.route is Route.REVIEW:
-            return routing, None
-        audit = draw_audit(self._audit_key, event_id, gate.audit_rate)
-        if audit.selected:
-            routing = routing.model_copy(update={"route": Route.REVIEW, "reason": Reason.AUDIT})
-        return routing, audit
-
     async def _deliver(self, decision: Decision) -> None:
         """Make a decision durable: the queue first, so that no decision to review can lack its task after a crash."""
         if decision.route is Route.REVIEW:
@@ -233,6 +222,11 @@ class Pipeline:
             )
         await self._send("decisions", decision.event_id.encode(), decision.model_dump_json().encode())
         telemetry.DECISIONS.labels(decision.route.value, decision.reason.value).inc()
+        audit = decision.audit
+        if decision.route is Route.AUTO_ACCEPT or (audit is not None and audit.would_pass):
+            telemetry.WOULD_PASS.labels(decision.taxonomy).inc()
+        if audit is not None and audit.selected:
+            telemetry.AUDITS.labels(decision.taxonomy, str(audit.would_pass).lower()).inc()
         telemetry.DECISION_SECONDS.observe(decision.timings.total)
         telemetry.EVENT_AGE_SECONDS.observe(max(0.0, (decision.decided_at - decision.created_at).total_seconds()))
         log.info(

@@ -104,18 +104,29 @@ class EngineSettings(BaseSettings):
 
 
 class GateSettings(BaseSettings):
-    """Which gate applies until certificates exist, read from `TIDEGATE_GATE_*`."""
+    """Which gate applies, read from `TIDEGATE_GATE_*`: what the `gates` topic says, unless another one is set here."""
 
     model_config = SettingsConfigDict(env_prefix="TIDEGATE_GATE_", frozen=True, extra="ignore")
 
-    file: Path | None = Field(None, description="a gate document (JSON); without one everything goes to review")
+    file: Path | None = Field(None, description="a gate document (JSON) that applies instead of the gates topic")
     uncertified_threshold: Probability | None = Field(
-        None, description="accept above this label probability, without a certificate; every decision says so"
+        None,
+        description="accept above this label probability, without a certificate, whatever the gates topic says; "
+        "every decision says so",
     )
-    severe_labels: frozenset[str] = Field(frozenset(), description="JSON list of labels that always go to a person")
-    audit_rate: Probability = Field(0.02, description="share of would-be accepts that a person sees anyway")
+    severe_labels: frozenset[str] = Field(
+        frozenset(), description="with uncertified_threshold: JSON list of labels that always go to a person"
+    )
+    audit_rate: Probability = Field(
+        0.02, description="with uncertified_threshold: share of the readings that a person sees blind"
+    )
     audit_key: SecretStr | None = Field(
-        None, description="secret of the audit draw, the same on all workers; needed as soon as anything may pass"
+        None,
+        min_length=1,
+        description="secret of the audit draw, the same on all workers; without it nothing may pass or be drawn",
+    )
+    replay_s: float = Field(
+        10.0, gt=0, description="how long a start waits for the gates topic; then it begins with everything closed"
     )
 
 

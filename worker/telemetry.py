@@ -62,4 +62,19 @@ LABEL_MASS = Histogram(
 REVIEW_DEPTH = Gauge("tidegate_review_queue_tasks", "Tasks in the review queue, claimed ones included.")
 REVIEW_OLDEST = Gauge("tidegate_review_oldest_seconds", "Age of the oldest task in the review queue.")
 VALKEY_MEMORY = Gauge("tidegate_valkey_memory_ratio", "Used share of Valkey's maxmemory; 0 when unlimited.")
-GATE_CERTIFIED = Gauge("tidegate_gate_certified", "1 while the gate holds a valid certificate, else 0.")
+GATE_CERTIFIED = Gauge(
+    "tidegate_gate_certified", "1 while the gate in force holds a valid certificate, else 0.", ["taxonomy"]
+)
+GATE = Gauge("tidegate_gate", "1 for the gate in force.", ["taxonomy", "gate", "policy", "calibrator"])
+GATE_SEQUENCE = Gauge(
+    "tidegate_gate_sequence", "Step of the rollout in hand, as numbered on the gates topic; 0: none.", ["taxonomy"]
+)
+GATE_CHANGES = Counter("tidegate_gate_changes_total", "Records of the gates topic that took effect.", ["taxonomy"])
+GATE_REFUSALS = Counter(
+    "tidegate_gate_refusals_total", "Records of the gates topic that were refused; the last good one stays.", ["reason"]
+)
+GATE_SILENCE = Gauge("tidegate_gate_silence_seconds", "Since the gates topic was last read up to its end.")
+WOULD_PASS = Counter(
+    "tidegate_would_pass_total", "Decisions whose gate let them pass, those drawn for an audit included.", ["taxonomy"]
+)
+AUDITS = Counter("tidegate_audits_total", "Decisions drawn for a blind review.", ["taxonomy", "would_pass"])

@@ -86,7 +86,7 @@ SIGNALS = (
     PARSE_OK,
 )
 OUTCOMES = (*SIGNALS, CORRECT, PROPENSITY, AUDIT_PROPENSITY, DECIDED_AT)
-SCORE = _signal("score", "Score the file with `tidegate calibrate apply`; empty where nothing was read.", 0.0, 1.0)
+SCORE = _signal("score", "Score the file with `tidegate calibrate apply`.", 0.0, 1.0)
 SCORED_TRAFFIC = (LABEL, SCORE)
 SCORED_OUTCOMES = (EVENT_ID, LABEL, SCORE, CORRECT, PROPENSITY, AUDIT_PROPENSITY)
 

@@ -31,13 +31,17 @@ class Share:
 
 
 def share(events: Bools, weight: Floats, level: float = LEVEL) -> Share:
-    """The weighted share of events, with its interval; without rows, all of [0, 1]."""
+    """The weighted share of events in at least one row, with its interval.
+
+    Raises:
+        ValueError: there is no row.
+    """
+    if not len(events):
+        raise ValueError("a share of no rows")
     return _share(len(events), float(weight @ events), float(weight.sum()), float(weight @ weight), level)
 
 
 def _share(n: int, hits: float, total: float, squares: float, level: float) -> Share:
-    if n == 0:
-        return Share(0, float("nan"), 0.0, 1.0)
     value = min(max(hits / total, 0.0), 1.0)
     size = total * total / squares
     tail = (1.0 - level) / 2.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ from calibration.offline.content import replacing
 from calibration.offline.problems import FileError, Problem
 
 _Document = TypeVar("_Document", bound=BaseModel)
+_Other = TypeVar("_Other", bound=BaseModel)
 
 
 def read_document(path: Path, kind: type[_Document]) -> _Document:
@@ -27,21 +27,21 @@ def read_document(path: Path, kind: type[_Document]) -> _Document:
         raise FileError(path, _wrong_fields(error, kind)) from error
 
 
-def read_any_document(path: Path, kinds: Sequence[type[BaseModel]]) -> BaseModel:
-    """A document of the first of several kinds that it fits.
+def read_either_document(path: Path, first: type[_Document], second: type[_Other]) -> _Document | _Other:
+    """A document of the first of two kinds that it fits.
 
     Raises:
-        FileError: it cannot be read, or is none of them; the fields are named that the nearest kind misses.
+        FileError: it cannot be read, or is neither; the fields are named that the nearer kind misses.
     """
-    content = _bytes(path, " or ".join(kind.__name__ for kind in kinds))
-    nearest: list[Problem] | None = None
-    for kind in kinds:
-        try:
-            return kind.model_validate_json(content)
-        except ValidationError as error:
-            problems = _wrong_fields(error, kind)
-            nearest = problems if nearest is None or len(problems) < len(nearest) else nearest
-    raise FileError(path, nearest or [])
+    content = _bytes(path, f"{first.__name__} or {second.__name__}")
+    try:
+        return first.model_validate_json(content)
+    except ValidationError as error:
+        problems = _wrong_fields(error, first)
+    try:
+        return second.model_validate_json(content)
+    except ValidationError as error:
+        raise FileError(path, min(problems, _wrong_fields(error, second), key=len)) from error
 
 
 def _bytes(path: Path, name: str) -> bytes:

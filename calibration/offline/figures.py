@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from calibration.offline.curves import Bin, Passing
 
 _WIDTH, _HEIGHT = 460.0, 320.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 16.0, 18.0, 48.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 24.0, 18.0, 48.0
 _STEPS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25)
 _LEAST_POINT, _LARGEST_POINT = 2.5, 7.0
 

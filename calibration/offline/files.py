@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from calibration.offline import columns
 from calibration.offline.columns import Column, Values, check
 from calibration.offline.content import Content, read_content
+from calibration.offline.documents import sha256_of
 from calibration.offline.problems import FileError, Problem
 from calibration.table import Bools, Floats, OutcomeTable, SignalTable, Texts
 
@@ -68,7 +68,7 @@ def read_signals(path: Path) -> SignalFile:
         FileError: the file cannot be used; it lists what is wrong.
     """
     content, values = _read(path, columns.SIGNALS)
-    return SignalFile(path, _sha256(path), content.table, values["event_id"], _signals(values))
+    return SignalFile(path, sha256_of(path), content.table, values["event_id"], _signals(values))
 
 
 def read_outcomes(path: Path) -> OutcomeFile:
@@ -86,7 +86,7 @@ def read_outcomes(path: Path) -> OutcomeFile:
         audit_propensity=values.get("audit_propensity", values["propensity"]),
         decided_at=values["decided_at"],
     )
-    return OutcomeFile(path, _sha256(path), content.table, outcomes)
+    return OutcomeFile(path, sha256_of(path), content.table, outcomes)
 
 
 def read_scored_traffic(path: Path) -> ScoredFile:
@@ -96,7 +96,7 @@ def read_scored_traffic(path: Path) -> ScoredFile:
         FileError: the file cannot be used; it lists what is wrong.
     """
     _, values = _read(path, columns.SCORED_TRAFFIC)
-    return ScoredFile(path, _sha256(path), values["label"], values["score"])
+    return ScoredFile(path, sha256_of(path), values["label"], values["score"])
 
 
 def read_scored_outcomes(path: Path) -> ScoredOutcomes:
@@ -108,7 +108,7 @@ def read_scored_outcomes(path: Path) -> ScoredOutcomes:
     _, values = _read(path, columns.SCORED_OUTCOMES)
     return ScoredOutcomes(
         path,
-        _sha256(path),
+        sha256_of(path),
         label=values["label"],
         score=values["score"],
         event_id=values["event_id"],
@@ -192,8 +192,3 @@ def _signals(values: dict[str, Values]) -> SignalTable:
         label_margin=values["label_margin"],
         label_entropy=values["label_entropy"],
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

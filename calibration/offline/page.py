@@ -6,6 +6,7 @@ numbers and of words of ours, go in as they are.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -14,28 +15,35 @@ from markupsafe import Markup
 
 from calibration.offline import figures
 from calibration.offline.curves import Share
-from calibration.offline.report import Report
+from calibration.offline.report import PromiseShown, Report
 
 _BINS_SHOWN = 12
+_NOT_DEFINED = "not defined"
 _WHISKER = 116
 
 
 def render(report: Report) -> str:
     """The page."""
     promise = report.promise
-    certified = promise is not None and promise.threshold is not None
     drawn = {
         "reliability": figures.reliability(report.reliability),
         "risk_coverage": figures.risk_coverage(
             report.curve,
             promise.max_error if promise else None,
-            (promise.coverage, promise.upper_bound) if promise and certified else None,
+            _point(promise),
         ),
         "histograms": figures.histograms(
             report.labelled_scores, report.traffic_scores or None, promise.threshold if promise else None
         ),
     }
     return _template().render(report=report, figures=drawn, tables=_tables(report)) + "\n"
+
+
+def _point(promise: PromiseShown | None) -> tuple[float, float] | None:
+    """Coverage and bound of the one certificate, where there is one."""
+    if promise is None or promise.threshold is None or promise.upper_bound is None:
+        return None
+    return promise.coverage, promise.upper_bound
 
 
 @cache
@@ -47,19 +55,25 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[..., str]] = {
         "percent": percent,
+        "number": number,
         "signed": _signed,
         "count": lambda value: f"{value:,}",
-        "plain": lambda value: f"{value:.3f}",
         "whisker": _whisker,
     }
+    environment.filters |= filters
     return environment.get_template("page.html.j2")
 
 
-def percent(value: float, digits: int = 1) -> str:
-    """`4.2 %`."""
-    return f"{100 * value:.{digits}f} %"
+def percent(value: float | None, digits: int = 1) -> str:
+    """`4.2 %`; what is None is not defined."""
+    return _NOT_DEFINED if value is None else f"{100 * value:.{digits}f} %"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """`0.1234`; what is None is not defined."""
+    return _NOT_DEFINED if value is None else f"{value:.{digits}f}"
 
 
 def _tables(report: Report) -> dict[str, list[tuple[str, ...]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from calibration.certificate import Certified, InsufficientLabels, Promise
-from calibration.offline.report import CertificateRow, PromiseShown
+from calibration.offline.report import CertificateRow, PromiseShown, Tone
 from calibration.policy import Policy
 
 
@@ -17,6 +17,7 @@ def promise_shown(policy: Policy, promises: Sequence[Promise], coverage: float) 
         f"at most {100 * policy.max_error:.3g} % of what passes is wrong, at {100 * policy.confidence:.3g} % confidence"
     )
     only = certified[0] if len(promises) == len(certified) == 1 else None
+    tone: Tone
     if certified:
         tone = "good"
         heading = f"Certified: {100 * coverage:.1f} % of the traffic may pass without a person"
@@ -45,11 +46,12 @@ def promise_shown(policy: Policy, promises: Sequence[Promise], coverage: float) 
     return PromiseShown(
         max_error=policy.max_error,
         confidence=policy.confidence,
+        max_label_error=policy.max_label_error,
         threshold=only.threshold if only else None,
         passes=bool(certified),
         coverage=coverage,
         upper_bound=max((found.upper_bound for found in certified), default=None),
-        tone=tone,  # type: ignore[arg-type]
+        tone=tone,
         heading=heading,
         sentence=sentence,
         certificates=rows,
@@ -67,4 +69,6 @@ def _certificate_row(promise: Promise) -> CertificateRow:
         upper_bound=found.upper_bound if found else None,
         labels_used=certificate.labels_used,
         labels_needed=certificate.labels_needed if isinstance(certificate, InsufficientLabels) else None,
+        label_errors=promise.label_errors,
+        capped=tuple(sorted(promise.capped)),
     )

@@ -6,23 +6,22 @@ from typing import Literal
 
 from pydantic import AwareDatetime
 
+from calibration.certificate import LabelError
 from calibration.contract import Contract, Versioned
+from calibration.metrics import Figure, Metrics
 from calibration.offline.curves import Bin, Passing, Share
+from calibration.watch.drift import DriftLevel
+
+Tone = Literal["good", "bad", "caution"]
 
 
 class Headline(Contract):
     """One figure of merit with its 95 % interval, and what it means."""
 
     name: str
-    value: float
-    low: float | None = None
-    high: float | None = None
+    figure: Figure
     unit: Literal["share", "number"]
     meaning: str
-
-    def shown(self, value: float) -> str:
-        """The value as a person reads it."""
-        return f"{100 * value:.1f} %" if self.unit == "share" else f"{value:.4f}"
 
 
 class GroupRow(Contract):
@@ -37,8 +36,20 @@ class GroupRow(Contract):
     off: bool
     """Whether the gap is larger than chance explains, all rows of the table taken together (Bonferroni, 5 %)."""
     traffic_share: float
-    passing: Share
-    """The error among those that the certificate would pass."""
+    passing: Share | None
+    """The error among those that the certificates would pass; None where they pass none of them."""
+    brier: float | None
+    auroc: float | None
+
+
+class GroupTable(Contract):
+    """All labels, or all sources."""
+
+    rows: tuple[GroupRow, ...]
+    rarer: int
+    """Groups that have no row."""
+    macro: Metrics
+    """Means over all groups, each counting the same."""
 
 
 class CertificateRow(Contract):
@@ -51,6 +62,9 @@ class CertificateRow(Contract):
     upper_bound: float | None
     labels_used: int
     labels_needed: int | None
+    label_errors: tuple[LabelError, ...]
+    capped: tuple[str, ...]
+    """Labels that do not pass all the same, since their own error is above the cap."""
 
 
 class PromiseShown(Contract):
@@ -58,13 +72,15 @@ class PromiseShown(Contract):
 
     max_error: float
     confidence: float
+    max_label_error: float | None
+    """The cap on each label's own error."""
     threshold: float | None
     """Of the certificate, where there is exactly one."""
     passes: bool
     """Whether anything is certified."""
     coverage: float
     upper_bound: float | None
-    tone: Literal["good", "bad", "caution"]
+    tone: Tone
     heading: str
     sentence: str
     certificates: tuple[CertificateRow, ...]
@@ -75,8 +91,9 @@ class DriftRow(Contract):
 
     name: str
     psi: float
-    ks: float
-    word: str
+    ks: float | None
+    level: DriftLevel
+    words: str
 
 
 class Change(Contract):
@@ -85,6 +102,13 @@ class Change(Contract):
     what: str
     before: str
     now: str
+
+
+class CoverageRow(Contract):
+    """What could have passed with an error no larger than this, had somebody known where to cut: no promise."""
+
+    error: float
+    coverage: Figure
 
 
 class Fact(Contract):
@@ -105,7 +129,9 @@ class Report(Versioned):
     last_decided: AwareDatetime
     traffic_rows: int | None
     warnings: tuple[str, ...]
+    pooled: Metrics
     headlines: tuple[Headline, ...]
+    coverages: tuple[CoverageRow, ...]
     promise: PromiseShown | None
     reliability: tuple[Bin, ...]
     curve: tuple[Passing, ...]
@@ -113,10 +139,8 @@ class Report(Versioned):
     """Share of the parsed labelled readings in each of the equal bins of [0, 1]."""
     traffic_scores: tuple[float, ...]
     """The same of the traffic; empty where there is none."""
-    labels: tuple[GroupRow, ...]
-    rarer_labels: int
-    sources: tuple[GroupRow, ...]
-    rarer_sources: int
+    labels: GroupTable
+    sources: GroupTable
     drift: tuple[DriftRow, ...]
     changes: tuple[Change, ...]
     provenance: tuple[Fact, ...]

@@ -101,6 +101,20 @@ class Monitor:
         return error_interval(self.errors, self.audits, self.prior, level)
 
 
+def first_alarm(wrong: Bools, max_error: float, level: float = LEVEL, block: int = 100) -> tuple[int, Monitor] | None:
+    """The monitor that raises an alarm over n audits in their order, shape (n,), and the audit at which it started.
+
+    A monitor that has seen many good audits takes long to see a change. So a further one starts with every block of
+    audits, and the j-th (from 1) has level / (j (j + 1)) to itself: together they still raise a false alarm with
+    probability `level` at most.
+    """
+    for j, start in enumerate(range(0, len(wrong), block), start=1):
+        monitor = Monitor.start(max_error).follow(wrong[start:])
+        if monitor.alarm(level / (j * (j + 1))):
+            return start, monitor
+    return None
+
+
 def log_e_values(errors: Counts, audits: Counts, max_error: float, prior: tuple[float, float]) -> Floats:
     """Natural logarithm of E for n pairs of errors and audits, shape (n,). Exact to 1e-9 up to 1e6 audits."""
     a, b = prior

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import typer
 
+from deploy.bench.calibration import calibration
+from deploy.bench.gate import gate
+from deploy.bench.loop import loop
 from deploy.bench.overhead import overhead
 from deploy.bench.worker import worker
 
 app = typer.Typer(no_args_is_help=True)
+app.command("calibration")(calibration)
+app.command("gate")(gate)
+app.command("loop")(loop)
 app.command("overhead")(overhead)
 app.command("worker")(worker)

@@ -17,12 +17,12 @@ from calibration.rollout import StepKind
 from calibration.table import OutcomeTable
 from deploy.bench.simulation import START, Platform
 
-_TICK_EVENTS = 3_000
+_TICK_EVENTS = 1_500
 _TICK = timedelta(hours=6)
-_SETTLED = 240
-"""Ticks until a gate must be in full force: 60 days."""
-_AFTER = 120
-"""Ticks that are watched after the drift: 30 days."""
+_SETTLED = 100
+"""Ticks until a gate must be in full force: 25 days."""
+_AFTER = 80
+"""Ticks that are watched after the drift: 20 days."""
 
 
 def loop(
@@ -33,8 +33,8 @@ def loop(
     """A gate is certified and in full force when what looks sure begins to be wrong, and no signal shows it.
 
     audits_until_alarm: audits of what passed between the drift and the shut gate. let_through: wrong ones that passed
-    after the drift, and in 30 days; ratio_let_through is that over the same loop without audits, which never shuts.
-    bias_*: mean score minus truth in the zone that passed, of calibrators fitted 30 days after the drift: with audits
+    within 20 days of the drift; ratio_let_through is that over the same loop without audits, which never shuts.
+    bias_*: mean score minus truth in the zone that passed, of calibrators fitted when the gate is shut, or after those 20 days: with audits
     weighted by 1/propensity (ours), unweighted, and without audits.
     """
     runs = [(_live_through(drift, seed + number, audits=True), _live_through(drift, seed + number, audits=False))
@@ -91,11 +91,12 @@ def _live_through(drift: float, seed: int, *, audits: bool) -> _Life:
     if StepKind.FULL not in kinds or not platform.rollout.live.passes_anything:
         raise RuntimeError(f"seed {seed}: no gate is in full force after {_SETTLED} ticks: {kinds}")
     platform.audits = audits
+    false_alarms = kinds.count(StepKind.SHUT)
     gate = platform.rollout.live
     coverage, before = platform.true_error()
     platform.drifted(drift)
     _, after = platform.true_error()
-    errors, events = platform.errors, platform.events
+    errors = platform.errors
     began = platform.now
     alarm: tuple[int, float] | None = None
     frozen = None
@@ -124,10 +125,10 @@ def _live_through(drift: float, seed: int, *, audits: bool) -> _Life:
         coverage=coverage,
         error_before=before,
         error_after=after,
-        false_alarms=0,
+        false_alarms=false_alarms,
         audits_until_alarm=alarm[0] if alarm else None,
         hours_until_alarm=alarm[1] if alarm else None,
-        let_through=platform.errors - errors if events else 0,
+        let_through=platform.errors - errors,
         bias_weighted=bias(outcomes),
         bias_unweighted=bias(unweighted),
     )

@@ -153,6 +153,7 @@ class Platform:
         share = 0.0
         if candidate is not None and candidate.stage is Stage.CANARY:
             share = self.policy.canary_share
+        candidate = None if candidate is None else candidate.in_force(self.reader, self.now)
         by_candidate = rng.random(n) < share
         passes = np.zeros(n, np.bool_)
         auditable, rate, floor = np.zeros(n, np.bool_), np.zeros(n), np.zeros(n)

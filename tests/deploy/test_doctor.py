@@ -1,6 +1,7 @@
 """The doctor finds what is missing and says what to do."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from calibration.gate import Gate
+from calibration.policy import Stage
+from calibration.rollout import Rollout, StepKind
 from calibration.settings import KafkaSettings
 from deploy.doctor import doctor
 from deploy.local import EmbeddedBroker, EmbeddedValkey
+from tests.calibration.gates import NOW, certified, certified_gate, make_policy, make_rollout, refused
+from tests.worker.gates.topic import write
 from worker.stream.topics import ensure_topics
 
 app = typer.Typer()
@@ -58,7 +64,7 @@ def test_a_healthy_installation(healthy: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "part", "found"),
     [
-        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1", "broker", "127.0.0.1:1"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1", "broker", "ECONNREFUSED"),
         ("KAFKA_TOPIC_PREFIX", "other.", "topics", "other.images does not exist"),
         ("VALKEY_URL", "redis://127.0.0.1:1", "valkey", "127.0.0.1:1"),
         ("ENGINE_MODEL", "{tmp}/ledger", "model", "ledger"),
@@ -66,10 +72,10 @@ def test_a_healthy_installation(healthy: pytest.MonkeyPatch) -> None:
         ("INTAKE_OBJECT_STORE", "file:///nowhere/at/all", "images", "nowhere"),
         ("GATE_UNCERTIFIED_THRESHOLD", "0.9", "gate", "TIDEGATE_GATE_AUDIT_KEY is not set"),
         ("GATE_FILE", "/nowhere.json", "gate", "/nowhere.json is not a gate document"),
-        ("GATE_SEVERE_LABELS", '["feer"]', "settings", ""),
+        ("GATE_SEVERE_LABELS", '["fear"]', "gate", "goes with TIDEGATE_GATE_UNCERTIFIED_THRESHOLD only"),
         ("LEDGER_PATH", "{tmp}/config.json/ledger", "ledger", "config.json/ledger cannot be written"),
         ("STREAM_POLL_MS", "-1", "settings", "TIDEGATE_STREAM_POLL_MS"),
-        ("INTAKE_ALLOWED_HOSTS", "cdn.example.com", "settings", "TIDEGATE_INTAKE_"),
+        ("INTAKE_ALLOWED_HOSTS", "cdn.example.com", "settings", "TIDEGATE_INTAKE_ALLOWED_HOSTS: not JSON"),
         ("STREAM_POLLMS", "100", "settings", "TIDEGATE_STREAM_POLLMS is no setting"),
         ("KAFAK_TOPIC_PREFIX", "x.", "settings", "TIDEGATE_KAFAK_TOPIC_PREFIX is no setting"),
     ],
@@ -81,15 +87,80 @@ def test_what_is_wrong_is_found(
     healthy.setenv(f"TIDEGATE_{name}", value.replace("{tmp}", str(tmp_path)))
     code, findings = examine()
     wrong = [finding for finding in findings if finding["state"] == "missing"]
-    if name == "GATE_SEVERE_LABELS":  # matters to a configured gate only
-        healthy.setenv("TIDEGATE_GATE_UNCERTIFIED_THRESHOLD", "0.9")
-        healthy.setenv("TIDEGATE_GATE_AUDIT_KEY", "secret")
-        code, findings = examine()
-        wrong = [finding for finding in findings if finding["state"] == "missing"]
-        part, found = "gate", "feer"
     assert code == 1
     assert part in {finding["part"] for finding in wrong}, findings
     assert any(found in finding["found"] for finding in wrong), wrong
+
+
+SHUT = Gate(gate_id="closed-9", created_at=NOW, taxonomy="scenes", policy=make_policy(), audit_rate=0.5)
+CANARY = certified_gate("gate-2", stage=Stage.CANARY)
+
+
+@pytest.mark.parametrize(
+    ("records", "state", "found", "advice"),
+    [
+        (
+            [make_rollout(certified_gate(expires_at=datetime(2100, 1, 2, 3, 4, tzinfo=UTC)), candidate=CANARY)],
+            "ok",
+            "scenes: gate-1 in full, certified for 40% of the traffic, until 2100-01-02 03:04 UTC; "
+            "gate-2 is in canary, certified for 40% of the traffic; step 1, full",
+            "",
+        ),
+        (
+            [make_rollout(certified_gate("g", certified(0.9, "awe"), refused("fear"), expires_at=NOW))],
+            "warning",
+            "scenes: g in full, certified for 40% of the traffic in 1 of 2 groups, expired 2026-01-01 00:00 UTC: "
+            "everything goes to review; step 1, full",
+            "does `tidegate calibrate run` run?",
+        ),
+        (
+            [make_rollout(), make_rollout().step(NOW, StepKind.SHUT, "gate-1", "9 of 60 were wrong", live=SHUT)],
+            "warning",
+            "scenes: closed-9, closed: everything goes to review; step 2, shut",
+            "9 of 60 were wrong",
+        ),
+        ([make_rollout(SHUT)], "ok", "scenes: closed-9, closed: everything goes to review; step 1, full", ""),
+        (
+            [make_rollout(SHUT), b"{}"],
+            "warning",
+            "{prefix}gates[0]@1 is refused (damaged): taxonomy: Field required",
+            "workers keep the last good one",
+        ),
+        (
+            [make_rollout(certified_gate("g", certified(0.9, "awe", "ave")))],
+            "warning",
+            "scenes: labels that scenes does not have here: ave",
+            "TIDEGATE_WORKER_TAXONOMIES",
+        ),
+        ([make_rollout(), None], "warning", "closed: everything goes to review", "`tidegate calibrate run`"),
+    ],
+)
+def test_what_the_gates_topic_holds_is_told(
+    healthy: pytest.MonkeyPatch,
+    kafka_settings: KafkaSettings,
+    records: list[Rollout | bytes | None],
+    state: str,
+    found: str,
+    advice: str,
+) -> None:
+    healthy.setenv("TIDEGATE_GATE_AUDIT_KEY", "secret")
+    write(kafka_settings, *records)
+    code, findings = examine()
+    words = [(each["state"], each["found"], each["advice"]) for each in findings if each["part"] == "gate"]
+    expected = found.replace("{prefix}", kafka_settings.topic_prefix)
+    assert [word for word in words if word[0] == state and expected in word[1] and advice in word[2]], words
+    assert code == 0
+
+
+def test_a_missing_audit_key_is_told_where_a_gate_needs_it(
+    healthy: pytest.MonkeyPatch, kafka_settings: KafkaSettings
+) -> None:
+    write(kafka_settings, make_rollout())
+    _, findings = examine()
+    words = [(each["state"], each["found"]) for each in findings if each["part"] == "gate"]
+    assert words[0][0] == "warning"
+    assert "is refused (no_audit_key): TIDEGATE_GATE_AUDIT_KEY is not set" in words[0][1]
+    assert words[1] == ("warning", "closed: everything goes to review")
 
 
 def test_the_settings_are_listed_without_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,19 @@ def test_a_count_of_scenes_ends_with_one_line_and_nothing_behind(scripted: dict[
     assert not list(tmp_path.glob("tidegate-*"))
 
 
+@pytest.mark.engine
+def test_on_the_real_engine_with_its_tiny_checkpoint_scenes_take_both_routes(tmp_path: Path) -> None:
+    """What `make up COUNT=32` does."""
+    command = ["up", "--count", "32", "--plain", "--uncertified-threshold", "0.9"]
+    run = tidegate(*command, env=os.environ | {"TMPDIR": str(tmp_path)})
+    assert run.returncode == 0, run.stderr
+    figures = report(run)
+    assert (figures["decisions"], figures["lost"], figures["duplicates"]) == (32, 0, 0)
+    assert figures["review"] > 0
+    assert figures["auto_accept"] > 0
+    assert not list(tmp_path.glob("tidegate-*"))
+
+
 def test_without_a_threshold_everything_goes_to_review(scripted: dict[str, str]) -> None:
     figures = report(tidegate("up", "--count", "10", "--plain", env=scripted))
     assert (figures["review"], figures["auto_accept"]) == (10, 0)
@@ -113,7 +126,7 @@ def until_decisions(process: subprocess.Popen[str]) -> None:
     pytest.fail("it ended before the first decision")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_drains_and_leaves_nothing_behind(
     running: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
 ) -> None:

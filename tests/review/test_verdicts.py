@@ -39,13 +39,13 @@ async def writer(kafka_settings: KafkaSettings) -> AsyncIterator[VerdictWriter]:
 async def test_a_verdict_carries_all_that_calibration_needs(
     queue: ReviewQueue, writer: VerdictWriter, written: Written
 ) -> None:
-    task = blind_task()
+    task = blind_task().model_copy(update={"source": "stories"})
     await queue.put(task)
     claim = await claimed(queue)
     given = await give_verdict(queue, writer, "event-1", claim.lease.token, "fear", note="dark")
     assert await asyncio.to_thread(written) == [given]
     assert (given.reviewer, given.label, given.note, given.blind) == ("ada", "fear", "dark", True)
-    for name in ("reason", "taxonomy", "signals", "audit", "versions", "decided_at"):
+    for name in ("reason", "taxonomy", "source", "signals", "audit", "versions", "decided_at"):
         assert getattr(given, name) == getattr(task, name)
     assert given.decided_label == task.label
     assert given.given_at >= claim.lease.claimed_at

@@ -157,9 +157,9 @@ class Plant:
         """Send so many more events, all with images of their own."""
         await self.feed_events(image_event(number) for number in range(self.sent, self.sent + count))
 
-    async def feed_events(self, events: Iterable[ImageEvent]) -> None:
-        """Send events; returns when Kafka has them."""
-        report = await feed(events, self.kafka)
+    async def feed_events(self, events: Iterable[ImageEvent], rate: float | None = None) -> None:
+        """Send events, `rate` per second at most; returns when Kafka has them."""
+        report = await feed(events, self.kafka, rate=rate)
         self.sent += report.sent
 
     def send(self, value: bytes | None, headers: Iterable[tuple[str, bytes]] = (), key: bytes | None = None) -> Place:

@@ -70,7 +70,11 @@ async def test_the_partitions_of_a_killed_worker_move_to_the_other(apache_plant:
     first.kill()
     await first.wait(END_S)
     await plant.until_outcomes()
-    assert await second.metric("tidegate_partitions_assigned") == PARTITIONS
+
+    async def has_all() -> bool:  # the gauge is set once a second
+        return await second.metric("tidegate_partitions_assigned") == PARTITIONS
+
+    await plant.until(has_all)
     assert await second.stop(END_S) == ExitCode.DRAINED
     await plant.check(repeats=True)
 

@@ -25,7 +25,8 @@ async def test_a_wrong_setting_is_named_and_no_event_is_touched(
     gate = tmp_path / "gate.json"
     gate.write_text("{}")
     cases = [
-        ({"STREAM_WINDOW_EVENTS": "many"}, "window_events"),
+        ({"STREAM_WINDOW_EVENTS": "many"}, "TIDEGATE_STREAM_WINDOW_EVENTS: Input should be a valid integer"),
+        ({"INTAKE_ALLOWED_HOSTS": "cdn.example.com"}, "TIDEGATE_INTAKE_ALLOWED_HOSTS: not JSON"),
         ({"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}, "needs TIDEGATE_KAFKA_SASL_MECHANISM"),
         ({"GATE_FILE": str(gate)}, "TIDEGATE_GATE_FILE or TIDEGATE_GATE_UNCERTIFIED_THRESHOLD, not both"),
         ({"GATE_FILE": str(gate), "GATE_UNCERTIFIED_THRESHOLD": ""}, "gate.json is not a gate document"),

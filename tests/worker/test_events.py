@@ -9,15 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from review.task import KeyReference, RecordPosition, UrlReference
+from review.task import KeyReference, RecordPosition, ReviewTask, UrlReference
 from worker.events import (
     MAX_EVENT_BYTES,
     DeadLetter,
     DeadLetterReason,
+    Decision,
     ImageEvent,
     InlineImage,
     UnusableEventError,
 )
+from worker.pipeline import review_task
+from worker.reading.taxonomy import load_taxonomies
 
 GOOD: dict[str, Any] = {
     "event_id": "upload-1",
@@ -46,6 +49,41 @@ def test_an_image_comes_in_one_of_three_ways(image: dict[str, str], kind: type) 
     assert ImageEvent.from_record(event.model_dump_json().encode()) == event
 
 
+def test_an_event_may_say_where_it_comes_from() -> None:
+    assert ImageEvent.from_record(record()).source == ""
+    assert ImageEvent.from_record(record(source="stories")).source == "stories"
+
+
+def test_records_of_before_sources_and_shadows_are_still_read() -> None:
+    decision = {
+        "schema_version": 1,
+        "event_id": "upload-1",
+        "position": {"topic": "images", "partition": 0, "offset": 7},
+        "image": {"key": "1.jpg"},
+        "content_sha256": "0" * 64,
+        "taxonomy": "emoset-8",
+        "priority": 50,
+        "label": "awe",
+        "signals": {"parse_status": "ok", "label_probability": 0.9},
+        "route": "review",
+        "reason": "audit",
+        "audit": {"selected": True, "propensity": 0.02},
+        "versions": {"model": "m", "prompt": "p", "decoder": "d", "calibrator": "none", "policy": "none", "gate": "g"},
+        "timings": {"total": 1.0},
+        "created_at": "2026-01-01T00:00:00Z",
+        "decided_at": "2026-01-01T00:00:01Z",
+    }
+    read = Decision.model_validate_json(json.dumps(decision))
+    assert (read.source, read.shadow) == ("", None)
+    assert read.audit is not None
+    assert read.audit.would_pass
+    task = review_task(read, load_taxonomies()["emoset-8"])
+    assert task.blind
+    assert ReviewTask.model_validate(task.model_dump(exclude={"source"})) == task
+    named = review_task(read.model_copy(update={"source": "stories"}), load_taxonomies()["emoset-8"])
+    assert named.source == "stories"
+
+
 def test_fields_of_a_later_version_are_ignored() -> None:
     assert ImageEvent.from_record(record(colour="red")).event_id == "upload-1"
 
@@ -67,6 +105,7 @@ def test_fields_of_a_later_version_are_ignored() -> None:
         (record(image={"data": "***"}), DeadLetterReason.INVALID_EVENT, "upload-1"),
         (record(image={"data": ""}), DeadLetterReason.INVALID_EVENT, "upload-1"),
         (record(priority=101), DeadLetterReason.INVALID_EVENT, "upload-1"),
+        (record(source="s" * 129), DeadLetterReason.INVALID_EVENT, "upload-1"),
         (record(created_at="2026-01-01T00:00:00"), DeadLetterReason.INVALID_EVENT, "upload-1"),
         (record(image={"data": "A" * MAX_EVENT_BYTES}), DeadLetterReason.EVENT_TOO_LARGE, None),
     ],

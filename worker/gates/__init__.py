@@ -1,0 +1,1 @@
+"""Which gate applies to an event: from the worker's settings, or as the `gates` topic goes on."""
