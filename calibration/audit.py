@@ -23,15 +23,17 @@ class Audit(Contract):
     propensity: Probability
     would_pass: bool = True
     """Whether it would have passed. Below the threshold a draw costs nothing: it only hides the model's answer."""
+    floor: Probability = 0.0
+    """Score of the gate's calibrator from which on draws were made; 0 where they were made among all."""
 
 
-def draw_audit(key: bytes, event_id: str, rate: float, *, would_pass: bool = True) -> Audit:
+def draw_audit(key: bytes, event_id: str, rate: float, *, would_pass: bool = True, floor: float = 0.0) -> Audit:
     """Draw the audit of one event: selected with probability `rate` over keys, always the same for one key.
 
     Raises:
         ValueError: `rate` is outside [0, 1].
     """
-    return Audit(selected=drawn(key, event_id, rate), propensity=rate, would_pass=would_pass)
+    return Audit(selected=drawn(key, event_id, rate), propensity=rate, would_pass=would_pass, floor=floor)
 
 
 def drawn(key: bytes, text: str, share: float) -> bool:

@@ -10,13 +10,6 @@ from calibration.outcome import Probability, Reader, Signals
 from calibration.routing import Route, ShadowRouting
 
 
-class AuditRecord(Audit):
-    """The draw, and where in the scores it was made."""
-
-    floor: Probability = 0.0
-    """Score from which on draws were made; 0 where they were made among all."""
-
-
 class GateVersions(Reader):
     """The reader, and the documents that routed."""
 
@@ -41,7 +34,7 @@ class DecisionRecord(Versioned):
     route: Route
     reason: str
     """As `calibration.routing.Reason` says it; a newer worker may know more of them."""
-    audit: AuditRecord | None = None
+    audit: Audit | None = None
     shadow: ShadowRouting | None = None
     versions: GateVersions
     created_at: AwareDatetime
@@ -62,7 +55,7 @@ class VerdictRecord(Versioned):
     taxonomy: str
     source: str = ""
     signals: Signals
-    audit: AuditRecord | None
+    audit: Audit | None
     versions: GateVersions
     decided_at: AwareDatetime
     given_at: AwareDatetime

@@ -24,6 +24,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from calibration.ledger.place import LedgerError, Place
+from calibration.loop.settings import LoopSettings
 from calibration.settings import KafkaSettings, LedgerSettings
 from deploy.gates import gate_words
 from review.settings import ReviewSettings, ValkeySettings
@@ -49,6 +50,7 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     GateSettings,
     ServingSettings,
     LedgerSettings,
+    LoopSettings,
 )
 
 

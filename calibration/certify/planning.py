@@ -1,7 +1,7 @@
 """In which order thresholds are tested. Nothing here sees the certifying labels: that is what makes the order valid.
 
-Candidates are thresholds whose coverage grows by 1 to 2.5 % of itself at a time. A plan begins at one of them and goes on
-to the next as far as the test rejects (larger steps gain nothing: neighbouring tests fail together). To begin low in
+Candidates are thresholds whose coverage grows by 1 to 2.5 % of itself at a time. A plan begins at one of them and goes
+on to the next as far as the test rejects (larger steps gain nothing: neighbouring tests fail together). To begin low in
 coverage leaves few labels to learn from; to begin high may fail at once and certify nothing. With the labels of an
 earlier gate the choice is made by simulation: 1 - score is recalibrated on them, worlds are drawn from what is then
 still unknown, and in one world of ten the top of the scores is no better than the rest. Without them the first test is

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.certificate import Certified, LabelError, NoCertifiableThreshold, Promise
+from calibration.certificate import LabelError, NoCertifiableThreshold, Promise
 from calibration.certify.earlier import Earlier
 from calibration.certify.evidence import least_abstention, lower_bound, upper_bound
 from calibration.certify.procedure import Finding, certify_region, check_inputs
@@ -190,7 +190,7 @@ def _together(evidence: _Evidence, labels: tuple[str, ...], delta: float, cap: f
             capped |= over
     left = [name for name in labels if name not in capped]
     certificate = found.certificate
-    if not left:  # then the last finding was certified, of labels that are all above the cap
+    if not left:  # every label is above the cap
         rows = np.isin(evidence.rows.code, [evidence.names[name] for name in labels])
         certificate = NoCertifiableThreshold(
             labels_used=int(rows.sum()),
@@ -208,14 +208,12 @@ def part_of_delta(labels: int, differing: frozenset[str]) -> float:
     return _EXPECTED if d == 0 else (1.0 - _EXPECTED) * 0.5**d / math.comb(labels, d)
 
 
-def _above_cap(evidence: _Evidence, labels: list[str], found: Finding, cap: float) -> frozenset[str]:
-    if not isinstance(found.certificate, Certified):
-        return frozenset()
-    each = evidence.errors_above(found.threshold, labels)
-    return frozenset(one.label for one in each if one.errors > cap * one.accepted)
+def _above_cap(evidence: _Evidence, labels: Iterable[str], found: Finding, cap: float) -> frozenset[str]:
+    """Also where the labels together were refused: without those that spoil it, the others may be certified."""
+    return frozenset(one.label for one in _beside(evidence, labels, found.threshold) if one.errors > cap * one.accepted)
 
 
-def _beside(evidence: _Evidence, labels: tuple[str, ...], threshold: float) -> tuple[LabelError, ...]:
+def _beside(evidence: _Evidence, labels: Iterable[str], threshold: float) -> tuple[LabelError, ...]:
     return () if math.isnan(threshold) else evidence.errors_above(threshold, labels)
 
 

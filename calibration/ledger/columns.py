@@ -12,9 +12,10 @@ from typing import Any, Final, Literal
 
 import pyarrow as pa
 
+from calibration.audit import Audit
 from calibration.ledger.topic import Record
 from calibration.outcome import Signals
-from calibration.records import AuditRecord, DecisionRecord, GateVersions, VerdictRecord
+from calibration.records import DecisionRecord, GateVersions, VerdictRecord
 
 TopicKind = Literal["decisions", "verdicts"]
 
@@ -171,7 +172,7 @@ def _verdict_row(said: VerdictRecord, where: Record, topic_id: str) -> Row:
     )
 
 
-def _reading(signals: Signals, reason: str, audit: AuditRecord | None, versions: GateVersions) -> Row:
+def _reading(signals: Signals, reason: str, audit: Audit | None, versions: GateVersions) -> Row:
     return (
         signals.parse_status.value,
         signals.verbal_confidence,

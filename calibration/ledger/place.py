@@ -172,7 +172,8 @@ class Place:
             raise LedgerError(
                 f"{self.address}/{_DOCUMENT} is damaged, or of a newer version: {error.error_count()} fields do not fit"
             ) from error
-        return state, {"e_tag": found.meta["e_tag"], "version": found.meta["version"]}
+        version = {name: value for name in ("e_tag", "version") if (value := found.meta[name]) is not None}
+        return state, version
 
 
 def _folder(path: str) -> Path | None:

@@ -158,13 +158,19 @@ class DeltaStore:
         named, and the newest log entries, wait for an hour, and `compact` removes them.
         """
         table = self.table
-        gone = table.vacuum(0, dry_run=False, enforce_retention_duration=False, full=self._place.local)
-        left = 0
+        before = self._files()
+        table.vacuum(0, dry_run=False, enforce_retention_duration=False, full=self._place.local)
         if not self._place.local:
-            gone += table.vacuum(_KEPT_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
-            left = len(table.vacuum(0, dry_run=True, enforce_retention_duration=False, full=True))
+            table.vacuum(_KEPT_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
         table.create_checkpoint()
-        return Purged(len(gone), self._purge_log(table), left)
+        after = self._files()
+        needed = {uri.rpartition("/")[2] for uri in table.file_uris()}
+        return Purged(len(before - after), self._purge_log(table), len(after - needed))
+
+    def _files(self) -> set[str]:
+        """Names of the Parquet files that are there, needed or not; those of the log apart."""
+        names = self._place.names(*self._parts)
+        return {name.rpartition("/")[2] for name in names if name.endswith(".parquet") and "_delta_log/" not in name}
 
     def _purge_log(self, table: DeltaTable) -> int:
         """Remove what the checkpoint makes superfluous."""

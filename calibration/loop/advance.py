@@ -16,7 +16,7 @@ from scipy import stats
 
 from calibration.certificate import Certified
 from calibration.gate import CertifiedThresholds, Gate
-from calibration.loop.attempt import attempt, candidate_gate, is_due
+from calibration.loop.attempt import Attempt, attempt, candidate_gate, focus, is_due
 from calibration.loop.certifying import ripe
 from calibration.loop.evidence import Evidence, moment
 from calibration.loop.settings import LoopSettings
@@ -28,8 +28,9 @@ from calibration.rollout import Attempts, Rollout, Step, StepKind
 _WORSE = 0.05
 """A canary whose audits, were the promise kept, would show so many errors less often than this, is worse."""
 _SURE = 0.99
+_WORTH_FOCUSING = 1.1
 _GAIN = 1.02
-"""A new gate must pass this much more than the live one, unless its calibrator is better."""
+"""A new gate must pass this many times what the live one passes."""
 
 
 def first_rollout(policy: Policy, now: datetime) -> Rollout:
@@ -186,7 +187,7 @@ def _certification(
     labels = ripe(evidence.audits, now, settings)
     if rollout.candidate is not None or evidence.reader is None or not is_due(labels, attempts, settings):
         return None
-    found = attempt(policy, evidence, rollout.live.calibrator, attempts.made, now, settings)
+    found = attempt(policy, evidence, rollout.live, attempts.made, now, settings)
     if isinstance(found, str):
         return None
     used = Attempts(
@@ -196,15 +197,40 @@ def _certification(
         labels=labels,
     )
     if not found.certified:
-        return rollout.step(now, StepKind.REFUSED, rollout.live.gate_id, *found.reasons, attempts=used)
+        live, why = _focused(rollout.live, policy, found, labels, settings)
+        return rollout.step(now, StepKind.REFUSED, rollout.live.gate_id, *found.reasons, *why, live=live, attempts=used)
     gate = candidate_gate(policy, evidence, found, attempts.made, settings, now)
     reasons = found.reasons
     if _passes(rollout.live):
         new, old = (float(np.mean(each.route_table(found.traffic.signals).passes)) for each in (gate, rollout.live))
         reasons = (*reasons, f"{new:.1%} of the traffic would pass, {old:.1%} passes now")
-        if new < _GAIN * old and gate.calibrator_version == rollout.live.calibrator_version:
+        if new < _GAIN * old:
             return rollout.step(now, StepKind.REFUSED, rollout.live.gate_id, *reasons, attempts=used)
     return rollout.step(now, StepKind.SHADOW, gate.gate_id, *reasons, candidate=gate, attempts=used)
+
+
+def _focused(
+    live: Gate, policy: Policy, found: Attempt, labels: int, settings: LoopSettings
+) -> tuple[Gate, tuple[str, ...]]:
+    """A closed gate that draws its audits where the next attempt needs them; any other stays as it is."""
+    if _passes(live) or live.audit_floor > 0.0 or not found.tested:
+        return live, ()
+    where = focus(policy, found, int(settings.growth * labels))
+    if where.floor == 0.0 or where.expected_coverage < _WORTH_FOCUSING * where.uniform_coverage:
+        return live, ()
+    rate = min(1.0, policy.audit_rates.closed / where.share)
+    focused = live.model_copy(
+        update={
+            "gate_id": f"{live.gate_id}+{found.calibrator.calibrator_id}",
+            "calibrator": found.calibrator,
+            "audit_floor": where.floor,
+            "audit_rate": rate,
+        }
+    )
+    return focused, (
+        f"from now on {rate:.0%} of the readings above {where.floor:.3f} are reviewed blind, and none below: the next "
+        f"certificate is so expected to let {where.expected_coverage:.1%} pass, and else {where.uniform_coverage:.1%}",
+    )
 
 
 def shut_by_hand(rollout: Rollout, now: datetime, reason: str) -> Rollout | None:

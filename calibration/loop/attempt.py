@@ -11,7 +11,9 @@ import numpy as np
 
 from calibration.calibrator import Calibrator
 from calibration.certificate import Certified, InsufficientLabels, Promise
-from calibration.certify.promises import Earlier, certify_promises
+from calibration.certify.allocation import Allocation, allocate_audits
+from calibration.certify.earlier import Earlier
+from calibration.certify.promises import certify_promises
 from calibration.fitting.hierarchical import fit_calibrator
 from calibration.gate import CertifiedThresholds, Gate, Provenance
 from calibration.loop.certifying import Sample, certifying_sample, frozen_at, split_time
@@ -56,12 +58,13 @@ def attempt_confidence(policy: Policy, number: int) -> float:
 
 
 def attempt(
-    policy: Policy, evidence: Evidence, incumbent: Calibrator | None, made: int, now: datetime, settings: LoopSettings
+    policy: Policy, evidence: Evidence, live: Gate, made: int, now: datetime, settings: LoopSettings
 ) -> Attempt | str:
     """Try to certify a policy; a sentence where there is nothing to try it on.
 
     Args:
-        incumbent: the calibrator in use. It stays, unless a new one is better on outcomes that neither has seen.
+        live: its calibrator stays, unless a new one is better on outcomes that neither has seen; and also where audits
+            are drawn above a floor of its scores, since for another calibrator these are no uniform sample.
         made: attempts before this one.
     """
     outcomes = evidence.outcomes
@@ -76,7 +79,8 @@ def attempt(
     newer = outcomes.take(outcomes.decided_at > cut)
     if not older.signals.parsed.any() or not newer.signals.parsed.any():
         return "there are no outcomes both to fit a calibrator on and to judge it by"
-    calibrator = fit_calibrator(older, created_at=now)
+    incumbent = live.calibrator
+    calibrator = fit_calibrator(older, created_at=now, reader=evidence.reader, judged=False)
     reasons = [f"a calibrator was fitted on the {len(older):,} oldest outcomes"]
     if not calibrator.converged:
         return f"the calibrator of {len(older):,} outcomes did not converge: nothing is built on it"
@@ -86,7 +90,7 @@ def attempt(
             return f"there is no outcome that calibrator {incumbent.calibrator_id} has not seen"
         comparison = compare(incumbent, calibrator, unseen)
         reasons.append(str(comparison))
-        if not comparison.better:
+        if live.audit_floor > 0.0 or not comparison.better:
             calibrator = incumbent
             reasons.append(f"calibrator {incumbent.calibrator_id} stays")
     fitted_until = moment(calibrator.decided_until or now)
@@ -165,6 +169,20 @@ def candidate_gate(
             traffic=len(found.traffic),
             software=version("tidegate"),
         ),
+    )
+
+
+def focus(policy: Policy, found: Attempt, labels: int) -> Allocation:
+    """Where the next audits are worth most, of what could pass under the policy, when there will be so many."""
+    label = found.traffic.signals.label
+    worth = np.array([np.inf if name in policy.severe_labels else policy.least_score(name) for name in label])
+    score = found.calibrator.score(found.traffic.signals).score
+    return allocate_audits(
+        np.where(score >= worth, score, np.nan),
+        found.earlier,
+        labels=labels,
+        max_error=policy.max_error,
+        confidence=attempt_confidence(policy, 2),
     )
 
 

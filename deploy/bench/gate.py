@@ -53,8 +53,8 @@ def gate(
         "rows": rows,
         "labels": len(_LABELS),
         "route_us": round(1e6 * min(one), 2),
-        "table_s": round(min(many), 3),
-        "predict_proba_s": round(min(plain), 3),
+        "table_s": round(min(many), 6),
+        "predict_proba_s": round(min(plain), 6),
         "ratio_predict_proba": round(min(many) / min(plain), 2),
         "passing": round(float(bench_gate.route_table(table).passes.mean()), 3),
     }

@@ -34,8 +34,8 @@ def loop(
 
     audits_until_alarm: audits of what passed between the drift and the shut gate. let_through: wrong ones that passed
     within 20 days of the drift; ratio_let_through is that over the same loop without audits, which never shuts.
-    bias_*: mean score minus truth in the zone that passed, of calibrators fitted when the gate is shut, or after those 20 days: with audits
-    weighted by 1/propensity (ours), unweighted, and without audits.
+    bias_*: mean score minus truth in the zone that passed, of calibrators fitted when the gate is shut, or after those
+    20 days: with audits weighted by 1/propensity (ours), unweighted, and without audits.
     """
     runs = [(_live_through(drift, seed + number, audits=True), _live_through(drift, seed + number, audits=False))
             for number in range(platforms)]  # fmt: skip

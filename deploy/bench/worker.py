@@ -26,7 +26,7 @@ _SINGLES = 24
 
 def worker(
     images: Annotated[int, typer.Option(min=50, help="in each round")] = 1000,
-    rounds: Annotated[int, typer.Option(min=1, help="of both, in turn; medians are compared")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="of each; medians are compared")] = 3,
     model: Annotated[Path, typer.Option(exists=True, file_okay=False)] = CHECKPOINT,
 ) -> None:
     """Scenes through Kafka, intake, engine, gate and queue, against `LLM.generate` over the same images, prepared.
@@ -34,7 +34,8 @@ def worker(
     ratio_raw is the worker's rate over that of one LLM.generate call with all images, for their text alone;
     ratio_raw_with_probabilities asks that call for the labels' probabilities too, as the worker does;
     ratio_raw_from_files counts the decoding that a script around that call would do as well; ratio_one_by_one is over
-    one image a call. The worker's rate counts from its first event's arrival to its last decision.
+    one image a call. The worker's rate counts from its first event's arrival to its last decision. The yardstick runs
+    before the worker and not beside it, since a card holds one model: whatever else the machine does shows.
     """
     environment = os.environ | {"TIDEGATE_ENGINE_MODEL": str(model), "TIDEGATE_ENGINE_KIND": "vllm"}
     task = {

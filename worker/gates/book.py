@@ -147,7 +147,7 @@ class GateBook:
             return routing, None
         assert self._key is not None  # no gate that draws is taken without one
         passes = routing.route is Route.AUTO_ACCEPT
-        audit = draw_audit(self._key, event_id, gate.audit_rate, would_pass=passes)
+        audit = draw_audit(self._key, event_id, gate.audit_rate, would_pass=passes, floor=gate.audit_floor)
         if audit.selected:
             routing = routing.model_copy(update={"route": Route.REVIEW, "reason": Reason.AUDIT})
         return routing, audit

@@ -236,3 +236,16 @@ def test_evidence_from_before_an_alarm_is_not_used_again(in_force: Platform) -> 
     assert found.rollout.candidate.calibrator is not None
     assert found.rollout.candidate.calibrator.decided_from is not None
     assert found.rollout.candidate.calibrator.decided_from >= found.rollout.since
+
+
+def test_where_moderators_are_few_audits_go_where_something_could_pass() -> None:
+    few = POLICY.model_copy(update={"audit_rates": AuditRates(closed=0.1, canary=0.5, full=0.2), "max_error": 0.03})
+    found = platform(policy=few)
+    live(found, StepKind.REFUSED, ticks=120)
+    closed = found.rollout.live
+    assert not closed.passes_anything
+    assert closed.audit_floor > 0.0
+    assert closed.audit_rate > few.audit_rates.closed
+    assert "reviewed blind, and none below" in found.rollout.steps[-1].reasons[-1]
+    live(found, StepKind.FULL, ticks=160)
+    assert found.true_error()[1] <= few.max_error

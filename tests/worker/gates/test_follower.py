@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import structlog
@@ -27,6 +27,9 @@ from tests.worker.stream.rig import refused
 from worker.gates.book import GateBook
 from worker.gates.follower import GateFollower
 from worker.gates.topic import read_all
+
+if TYPE_CHECKING:
+    from tests.apache import ApacheKafka
 
 FIRST = make_rollout()
 SECOND = FIRST.step(NOW, StepKind.FULL, "gate-2", "promoted", live=certified_gate("gate-2"))
@@ -174,8 +177,10 @@ async def test_a_start_without_the_topic_is_closed_and_takes_it_when_it_comes(
     assert "`tidegate topics apply`" in next(line["error"] for line in logs if line["event"] == "gates topic away")
 
 
-async def test_a_topic_that_was_made_again_is_read_from_its_start(kafka: KafkaSettings, logs: list[Any]) -> None:
-    """What a worker that starts now would do."""
+@pytest.mark.apache
+async def test_a_topic_that_was_made_again_is_read_from_its_start(apache: ApacheKafka, logs: list[Any]) -> None:
+    """As a worker does that starts now."""
+    kafka = KafkaSettings(bootstrap_servers=apache.bootstrap, topic_prefix="replaced.")
     await asyncio.to_thread(make_topic, kafka)
     await asyncio.to_thread(write, kafka, SECOND, SECOND, SECOND)
     async with following(kafka) as book:
