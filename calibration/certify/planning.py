@@ -78,16 +78,24 @@ def default_plan(among: Candidates, labels: int, max_error: float, delta: float)
 
 
 def simulated_plan(
-    among: Candidates, descending: Floats, labels: int, worlds: Floats, max_error: float, delta: float
+    among: Candidates,
+    descending: Floats,
+    labels: int,
+    worlds: Floats,
+    max_error: float,
+    delta: float,
+    *,
+    finest: float = _COARSE,
 ) -> Plan:
     """The start of largest expected coverage over worlds, each (a, b) of `recalibration`; shape (w, 2).
 
     Of starts that differ by little in what they promise, the one nearest to the default: the optimum is flat, and the
-    simulation knows less than it thinks.
+    simulation knows less than it thinks. Coverages closer to each other than `finest` (of themselves) are not told
+    apart.
     """
     rng = np.random.default_rng(_SEED)
     usual = default_plan(among, labels, max_error, delta).start
-    apart = max(1, round(_COARSE / _ratio(labels)))
+    apart = max(1, round(finest / _ratio(labels)))
     tested = np.arange(usual % apart, len(among.shares), apart)
     shares = among.shares[tested]
     errors = _errors(shares, descending, worlds, rng)

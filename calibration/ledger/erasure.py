@@ -22,7 +22,7 @@ from calibration.contract import Contract, Versioned
 from calibration.ledger.columns import KINDS, TopicKind
 from calibration.ledger.place import LedgerState, Place
 from calibration.ledger.store import DeltaStore
-from calibration.ledger.tables import Tables, required_state, sets_in_use
+from calibration.ledger.tables import Tables, required, sets_in_use
 from calibration.ledger.tombstones import TombstoneKind, Tombstones, keyed
 from calibration.settings import LedgerSettings
 
@@ -93,7 +93,7 @@ def erase(
     """
     place = Place(settings)
     with place.writing():
-        state = _keyed_state(place, settings)
+        state = place.update(lambda seen: keyed(settings, required(seen, place)))
         tombstones = Tombstones(place, settings, state)
         tombstones.refresh()
         tombstones.add(kind, [given], now)
@@ -136,10 +136,7 @@ def expire(settings: LedgerSettings, days: int, now: datetime) -> Expiry:
     place = Place(settings)
     before = (now.astimezone(UTC) - timedelta(days=days)).date()
     with place.writing():
-        seen = required_state(place)
-        state = seen.model_copy(update={"expired_before": max(before, seen.expired_before or before)})
-        if state != seen:
-            place.change(state, seen)
+        state = place.update(lambda seen: _expiring(required(seen, place), before))
         rows: dict[str, int] = {}
         files = 0
         for each in sets_in_use(place, state):
@@ -150,12 +147,8 @@ def expire(settings: LedgerSettings, days: int, now: datetime) -> Expiry:
     return Expiry(before=before, rows=rows, files_removed=files)
 
 
-def _keyed_state(place: Place, settings: LedgerSettings) -> LedgerState:
-    seen = required_state(place)
-    state = keyed(settings, seen)
-    if state != seen:
-        place.change(state, seen)
-    return state
+def _expiring(state: LedgerState, before: date) -> LedgerState:
+    return state.model_copy(update={"expired_before": max(before, state.expired_before or before)})
 
 
 def _events_of(tables: Tables, uploader: str) -> set[str]:

@@ -51,12 +51,12 @@ def settled_state(
     """The ledger's state, made where there is no ledger yet; it follows these topics.
 
     Raises:
-        LedgerError: the deletion key does not fit, or somebody else makes it just now.
+        LedgerError: it cannot be used, or the deletion key does not fit.
         TopicGapError: it follows other topics of the same name, and `accept_gap` is not given.
     """
-    with place.writing():
-        seen = place.state()
-        ids = {str(name): identity.topic_id for name, identity in topics.items()}
+    ids = {str(name): identity.topic_id for name, identity in topics.items()}
+
+    def settled(seen: LedgerState | None) -> LedgerState:
         state = keyed(settings, seen or LedgerState(tables=new_tables(), topics=ids))
         for name, topic_id in ids.items():
             if state.topics.get(name, topic_id) != topic_id and not accept_gap:
@@ -64,10 +64,10 @@ def settled_state(
                     f"the topic {name} is not the one that {place.address} has followed: it was made anew. What was on "
                     "the old one and not read is lost. `tidegate ledger sync --accept-gap` goes on with the new one"
                 )
-        state = state.model_copy(update={"topics": state.topics | ids})
-        if state != seen:
-            place.change(state, seen)
-        return state
+        return state.model_copy(update={"topics": state.topics | ids})
+
+    with place.writing():
+        return place.update(settled)
 
 
 @dataclass

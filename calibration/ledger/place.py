@@ -12,7 +12,7 @@ A rebuild makes a new set of tables beside the old one and then changes `ledger.
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -28,6 +28,7 @@ from calibration.contract import Versioned
 from calibration.settings import LedgerSettings
 
 _DOCUMENT = "ledger.json"
+_TRIES = 5
 
 
 class LedgerError(Exception):
@@ -36,6 +37,10 @@ class LedgerError(Exception):
 
 class LedgerUnavailableError(LedgerError):
     """Its folder or object store cannot be used just now, or ever: wrong address, no permission, an outage."""
+
+
+class StateChangedError(LedgerError):
+    """Somebody else was faster in changing what is in force."""
 
 
 class LedgerState(Versioned):
@@ -90,18 +95,39 @@ class Place:
         """Replace the state that was seen by another.
 
         Raises:
-            LedgerError: somebody else has changed it meanwhile, or it cannot be written.
+            StateChangedError: somebody else has changed it meanwhile.
+            LedgerError: it cannot be written.
         """
         current, version = self._read()
         if current != seen:
-            raise LedgerError(f"{self.address}: somebody else has just changed {_DOCUMENT}: try again")
+            raise StateChangedError(f"{self.address}: somebody else has just changed {_DOCUMENT}: try again")
         mode: Any = "create" if seen is None else "overwrite" if self.local else version
         content = changed.model_dump_json(indent=2).encode()
         try:
             with _reached(self.address):
                 obstore.put(self._store, _DOCUMENT, content, mode=mode)
         except (AlreadyExistsError, PreconditionError) as error:
-            raise LedgerError(f"{self.address}: somebody else has just changed {_DOCUMENT}: try again") from error
+            raise StateChangedError(f"{self.address}: somebody else has just changed {_DOCUMENT}: try again") from error
+
+    def update(self, change: Callable[[LedgerState | None], LedgerState]) -> LedgerState:
+        """Make the state what `change` makes of it, however many others change it at the same time.
+
+        Raises:
+            LedgerError: it cannot be read or written.
+        """
+        for tries_left in reversed(range(_TRIES)):
+            seen = self.state()
+            changed = change(seen)
+            if changed == seen:
+                return changed
+            try:
+                self.change(changed, seen)
+            except StateChangedError:
+                if not tries_left:
+                    raise
+            else:
+                return changed
+        raise AssertionError
 
     def names(self, *parts: str) -> list[str]:
         """Paths of all files inside, seen from there."""

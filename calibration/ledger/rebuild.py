@@ -26,7 +26,7 @@ from calibration.ledger.columns import KINDS, table
 from calibration.ledger.following import Follower, new_tables, settled_state
 from calibration.ledger.place import LedgerError, LedgerState, Place
 from calibration.ledger.store import DeltaStore
-from calibration.ledger.tables import Tables
+from calibration.ledger.tables import Tables, required
 from calibration.ledger.tombstones import Tombstones
 from calibration.ledger.topic import identify
 from calibration.settings import KafkaSettings, LedgerSettings
@@ -87,14 +87,12 @@ def rebuild(kafka: KafkaSettings, settings: LedgerSettings, *, discard_older: bo
 
 def _begin(place: Place, kafka: KafkaSettings, settings: LedgerSettings) -> LedgerState:
     settled_state(place, settings, {name: identify(kafka, name) for name in KINDS}, accept_gap=True)
+    name = new_tables()
     with place.writing():
-        seen = place.state()
-        assert seen is not None
-        state = seen.model_copy(update={"rebuilding": new_tables()})
-        place.change(state, seen)
-        for name in place.sets() - {state.tables, state.rebuilding}:
-            place.remove(name)
-            log.info("removed what an earlier rebuild left", tables=name)
+        state = place.update(lambda seen: required(seen, place).model_copy(update={"rebuilding": name}))
+        for left in place.sets() - {state.tables, name}:
+            place.remove(left)
+            log.info("removed what an earlier rebuild left", tables=left)
     return state
 
 

@@ -49,7 +49,15 @@ def required_state(place: Place) -> LedgerState:
     Raises:
         LedgerError: there is no ledger.
     """
-    state = place.state()
+    return required(place.state(), place)
+
+
+def required(state: LedgerState | None, place: Place) -> LedgerState:
+    """The state, which must be there.
+
+    Raises:
+        LedgerError: there is no ledger.
+    """
     if state is None:
         raise LedgerError(f"there is no ledger at {place.address}: `tidegate ledger sync` makes one")
     return state

@@ -92,7 +92,9 @@ class Bucket:
                 f"<Contents><Key>{escape(key)}</Key><LastModified>{at:%Y-%m-%dT%H:%M:%S.000Z}</LastModified>"
                 f"<ETag>{_etag(content)}</ETag><Size>{len(content)}</Size></Contents>"
             )
-        common = "".join(f"<CommonPrefixes><Prefix>{escape(each)}</Prefix></CommonPrefixes>" for each in sorted(folders))
+        common = "".join(
+            f"<CommonPrefixes><Prefix>{escape(each)}</Prefix></CommonPrefixes>" for each in sorted(folders)
+        )
         return _xml(f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}{common}</ListBucketResult>")
 
     async def _of_object(self, request: web.Request) -> web.Response:
