@@ -30,7 +30,7 @@ from worker.events import (
 from worker.gates.book import GateBook
 from worker.intake.decode import DecoderPool
 from worker.intake.duplicates import ReadingCache, reading_key
-from worker.intake.source import ImageRefusedError, ImageSources, IntakeError
+from worker.intake.source import ImageRefusedError, ImageSources, IntakeError, Original
 from worker.reader import Reader
 from worker.reading.prompt import PROMPT_VERSION, Prompt, build_prompt
 from worker.reading.signals import ImageFlag, Reading
@@ -47,8 +47,6 @@ class _Trip:
     """What one event's trip carries along."""
 
     started: float
-    content: bytes = b""
-    """The image's bytes, until they are decoded."""
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -129,14 +127,17 @@ class Pipeline:
                 DeadLetterReason.UNKNOWN_TAXONOMY, f"{event.taxonomy!r} is not configured here; known: {known}"
             )
         before = self._clock()
-        trip.content = await self._sources.fetch(event.image)
-        trip.seconds["fetch"] = self._clock() - before
-        digest = await _sha256(trip.content)
-        reading, cached = await self._cache.get_or_compute(
-            reading_key(digest, self._model_version, PROMPT_VERSION, self._decoder_version, taxonomy),
-            lambda: self._read(event.event_id, digest, taxonomy, trip),
-            lambda fresh: fresh.signals.parse_status is ParseStatus.OK,
-        )
+        original = await self._sources.fetch(event.image)
+        try:
+            trip.seconds["fetch"] = self._clock() - before
+            digest = await _sha256(original.content)
+            reading, cached = await self._cache.get_or_compute(
+                reading_key(digest, self._model_version, PROMPT_VERSION, self._decoder_version, taxonomy),
+                lambda: self._read(event.event_id, original, digest, taxonomy, trip),
+                lambda fresh: fresh.signals.parse_status is ParseStatus.OK,
+            )
+        finally:
+            original.drop()
         now = self._now()
         routed = self._gates.route(taxonomy.name, event.event_id, reading.label, reading.signals, event.source, now)
         total = self._clock() - trip.started
@@ -183,15 +184,11 @@ class Pipeline:
             decided_at=now,
         )
 
-    async def _read(self, event_id: str, digest: str, taxonomy: Taxonomy, trip: _Trip) -> Reading:
+    async def _read(self, event_id: str, original: Original, digest: str, taxonomy: Taxonomy, trip: _Trip) -> Reading:
         """Decode and read one image that no cache knows."""
         before = self._clock()
-        content, trip.content = (
-            trip.content,
-            b"",
-        )  # the engine may take long: hundreds of originals need not wait with it
-        prepared = await self._decoder.prepare(content)
-        del content
+        prepared = await self._decoder.prepare(original.content)
+        original.drop()  # the engine may take long: hundreds of originals need not wait with it
         trip.seconds["prepare"] = self._clock() - before
         flags = tuple(flag for flag in ImageFlag if getattr(prepared, flag.value))
         if prepared.blank or prepared.tiny:

@@ -56,7 +56,9 @@ class IntakeSettings(BaseSettings):
     )
     fetch_timeout_s: float = Field(15.0, gt=0, description="of one whole download")
     fetch_attempts: int = Field(4, gt=0, description="tries in all, with exponential backoff and jitter")
-    fetch_concurrency: int = Field(128, gt=0, description="downloads at a time; with max_bytes it bounds their memory")
+    fetch_concurrency: int = Field(
+        128, gt=0, description="originals fetched and not yet decoded; with max_bytes it bounds their memory"
+    )
     max_redirects: int = Field(3, ge=0)
     max_bytes: int = Field(20_000_000, gt=0)
     max_pixels: int = Field(50_000_000, gt=0, description="width x height of the original, checked before decoding")

@@ -91,9 +91,10 @@ class Follower:
         *,
         accept_gap: bool = False,
         rebuilding: str | None = None,
+        calm: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`rebuilding`: the set of tables to write into, where it is not the one in force.
+        """`rebuilding`: the set of tables to write into, where it is not the one in force. `calm`: as `TopicReader`.
 
         Raises:
             kafka.errors.KafkaError: Kafka is away, or has no such topics.
@@ -111,7 +112,7 @@ class Follower:
             for name, topic in self.topics.items():
                 recorder = Recorder(place, settings, state, name, kafka.topic(name), tables)
                 positions = recorder.positions(topic.partitions)
-                reader = TopicReader(kafka, name, topic.partitions, positions, accept_gap=accept_gap)
+                reader = TopicReader(kafka, name, topic.partitions, positions, accept_gap=accept_gap, calm=calm)
                 self._flows[name] = _Flow(recorder, reader)
         except BaseException:
             self.close()
@@ -197,7 +198,7 @@ def follow(kafka: KafkaSettings, settings: LedgerSettings, stop: Event) -> None:
     compacted_at = time.monotonic()
     while not stop.is_set():
         try:
-            with Follower(kafka, settings) as follower:
+            with Follower(kafka, settings, calm=True) as follower:
                 log.info("following", ledger=settings.path, topics=[kafka.topic(name) for name in KINDS])
                 asked_at = looked_at = time.monotonic()
                 while not stop.is_set():

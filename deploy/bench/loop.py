@@ -21,6 +21,8 @@ _TICK_EVENTS = 1_500
 _TICK = timedelta(hours=6)
 _SETTLED = 100
 """Ticks until a gate must be in full force: 25 days."""
+_NEVER = 1e-300
+"""An alarm level that is never reached."""
 _AFTER = 80
 """Ticks that are watched after the drift: 20 days."""
 
@@ -34,12 +36,13 @@ def loop(
 
     audits_until_alarm: audits of what passed between the drift and the shut gate. let_through: wrong ones that passed
     within 20 days of the drift; ratio_let_through is that over the same loop without audits, which never shuts.
-    bias_*: mean score minus truth in the zone that passed, of calibrators fitted when the gate is shut, or after those
-    20 days: with audits weighted by 1/propensity (ours), unweighted, and without audits.
+    bias_*: mean score minus truth in the zone that passed, of calibrators fitted after those 20 days, had the gate
+    stayed open: with audits weighted by 1/propensity (ours), unweighted, and without audits.
     """
-    runs = [(_live_through(drift, seed + number, audits=True), _live_through(drift, seed + number, audits=False))
-            for number in range(platforms)]  # fmt: skip
-    ours, without = [pair[0] for pair in runs], [pair[1] for pair in runs]
+    seeds = range(seed, seed + platforms)
+    ours = [_live_through(drift, number) for number in seeds]
+    unwatched = [_live_through(drift, number, watched=False) for number in seeds]
+    without = [_live_through(drift, number, audits=False) for number in seeds]
     result = {
         "bench": "loop",
         "platforms": platforms,
@@ -56,8 +59,8 @@ def loop(
         "ratio_let_through": round(
             sum(run.let_through for run in ours) / max(1, sum(run.let_through for run in without)), 4
         ),
-        "bias_weighted": _mean([run.bias_weighted for run in ours]),
-        "bias_unweighted": _mean([run.bias_unweighted for run in ours]),
+        "bias_weighted": _mean([run.bias_weighted for run in unwatched]),
+        "bias_unweighted": _mean([run.bias_unweighted for run in unwatched]),
         "bias_without_audits": _mean([run.bias_weighted for run in without]),
     }
     typer.echo(json.dumps(result))
@@ -77,7 +80,7 @@ class _Life:
     bias_unweighted: float
 
 
-def _live_through(drift: float, seed: int, *, audits: bool) -> _Life:
+def _live_through(drift: float, seed: int, *, audits: bool = True, watched: bool = True) -> _Life:
     policy = Policy(
         policy_id="bench",
         taxonomy="simulated",
@@ -86,11 +89,13 @@ def _live_through(drift: float, seed: int, *, audits: bool) -> _Life:
         audit_rates=AuditRates(closed=0.2, canary=0.2, full=0.05),
         canary_share=0.3,
     )
-    platform = Platform(policy, audits=True, seed=seed)
+    platform = Platform(policy, seed=seed)
     kinds = [kind for _ in range(_SETTLED) for kind in platform.tick(_TICK_EVENTS, _TICK)]
     if StepKind.FULL not in kinds or not platform.rollout.live.passes_anything:
         raise RuntimeError(f"seed {seed}: no gate is in full force after {_SETTLED} ticks: {kinds}")
     platform.audits = audits
+    if not watched:
+        platform.settings = platform.settings.model_copy(update={"alarm_level": _NEVER})
     false_alarms = kinds.count(StepKind.SHUT)
     gate = platform.rollout.live
     coverage, before = platform.true_error()
@@ -99,18 +104,15 @@ def _live_through(drift: float, seed: int, *, audits: bool) -> _Life:
     errors = platform.errors
     began = platform.now
     alarm: tuple[int, float] | None = None
-    frozen = None
     for _ in range(_AFTER):
         kinds = platform.tick(_TICK_EVENTS, _TICK)
         if StepKind.SHUT in kinds and alarm is None:
             audited = platform.evidence(began).audits
             seen = (audited.gate == gate.gate_id) & audited.would_pass & audited.answered
             alarm = int(seen.sum()), (platform.now - began) / timedelta(hours=1)
-            # What a retraining would learn from is looked at while the gate still passes: the platform without a shut.
-            frozen = platform.evidence(began).outcomes
-    outcomes = platform.evidence(began).outcomes if frozen is None else frozen
+    outcomes = platform.evidence(began).outcomes
     signals, right = platform.world.readings(np.random.default_rng(seed + 1), 50_000)
-    zone = gate.route_table(signals).passes
+    zone = (platform.world.zone or gate).route_table(signals).passes
     truth = float(right[zone].mean())
 
     def bias(known: OutcomeTable) -> float:

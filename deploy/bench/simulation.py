@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.gate import Gate
 from calibration.loop.advance import advance, first_rollout
 from calibration.loop.evidence import AuditTable, Evidence, TrafficTable, moment
 from calibration.loop.settings import LoopSettings
@@ -37,7 +38,9 @@ class World:
     verbal_noise: float = 1.5
     """and of the confidence that the model writes, which is also too high."""
     drift: float = 0.0
-    """Probability with which a reading that looks sure is wrong all the same, once the world has drifted."""
+    """Probability with which a reading of the zone is wrong all the same, once the world has drifted."""
+    zone: Gate | None = None
+    """The zone: what this gate passes. No signal shows the drift, and nothing that a person sees anyway has it."""
 
     def readings(self, rng: np.random.Generator, n: int) -> tuple[SignalTable, Floats]:
         """n readings, and the true probability that each is right."""
@@ -45,8 +48,6 @@ class World:
         token = _sigmoid(logit + rng.normal(0.0, self.noise, n))
         verbal = _sigmoid(0.5 * logit + 1.0 + rng.normal(0.0, self.verbal_noise, n))
         right = _sigmoid(logit)
-        sure = token > 0.9
-        right = np.where(sure, right * (1.0 - self.drift), right)
         signals = SignalTable(
             label=LABELS[rng.integers(0, len(LABELS), n)],
             source=np.full(n, "", np.object_),
@@ -56,6 +57,8 @@ class World:
             label_margin=2.0 * token - 1.0,
             label_entropy=-(token * np.log(token) + (1.0 - token) * np.log1p(-token)),
         )
+        if self.zone is not None:
+            right = np.where(self.zone.route_table(signals).passes, right * (1.0 - self.drift), right)
         return signals, right
 
 
@@ -267,8 +270,8 @@ class Platform:
         self._columns = None
 
     def drifted(self, drift: float) -> None:
-        """From now on what looks sure is wrong with this probability, and no signal shows it."""
-        self.world = replace(self.world, drift=drift)
+        """From now on what the newest gate passes is wrong with this probability, and no signal shows it."""
+        self.world = replace(self.world, drift=drift, zone=self.rollout.candidate or self.rollout.live)
 
     def true_error(self, seed: int = 1, n: int = 200_000) -> tuple[float, float]:
         """Of what the live gate passes of the world as it is now: coverage, and expected error."""

@@ -37,7 +37,7 @@ async def stored(folder: Path) -> AsyncIterator[ImageSources]:
 
 
 async def test_an_object_is_found_by_its_key(stored: ImageSources) -> None:
-    assert await stored.fetch(KeyReference(key="sub/a b%2F.jpg")) == b"image"
+    assert (await stored.fetch(KeyReference(key="sub/a b%2F.jpg"))).content == b"image"
 
 
 @pytest.mark.parametrize("key", ["nothing", "sub", "sub/a b/.jpg", "sub/a%20b%2F.jpg"])
@@ -50,7 +50,7 @@ async def test_a_missing_object_is_not_found(stored: ImageSources, key: str) -> 
 async def test_a_large_object_is_refused(stored: ImageSources, folder: Path) -> None:
     (folder / "large").write_bytes(bytes(101))
     (folder / "enough").write_bytes(bytes(100))
-    assert len(await stored.fetch(KeyReference(key="enough"))) == 100
+    assert len((await stored.fetch(KeyReference(key="enough"))).content) == 100
     assert (await refusal(stored, KeyReference(key="large"))).reason is DeadLetterReason.IMAGE_TOO_LARGE
 
 
@@ -78,7 +78,7 @@ async def test_no_key_that_can_be_thought_up_leads_out(stored: ImageSources, key
     if not 0 < len(key) <= 1024:
         return
     try:
-        content = await stored.fetch(KeyReference(key=key))
+        content = (await stored.fetch(KeyReference(key=key))).content
     except ImageRefusedError:
         return
     assert content == b"image"
@@ -134,7 +134,7 @@ def s3(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
 async def test_s3_objects_are_read_under_the_prefix(s3: Site) -> None:
     async with sources(object_store="s3://bucket/some/prefix") as opened:
         s3.answers(lambda: holds(b"image"))
-        assert await opened.fetch(KeyReference(key="a/b.jpg")) == b"image"
+        assert (await opened.fetch(KeyReference(key="a/b.jpg"))).content == b"image"
         s3.answers(lambda: says(404, "NoSuchKey"))
         assert (await refusal(opened, KeyReference(key="c"))).reason is DeadLetterReason.IMAGE_NOT_FOUND
     assert s3.requests[1].path == "/bucket/some/prefix/a/b.jpg"
@@ -161,7 +161,7 @@ async def test_s3_size_is_checked_before_the_body_is_read(s3: Site) -> None:
 async def test_what_may_be_the_stores_fault_is_tried_again(s3: Site, status: int, code: str) -> None:
     async with sources(object_store="s3://bucket", fetch_attempts=3) as opened:
         s3.answers(lambda: says(status, code), lambda: says(status, code), lambda: holds(b"image"))
-        assert await opened.fetch(KeyReference(key="a")) == b"image"
+        assert (await opened.fetch(KeyReference(key="a"))).content == b"image"
         s3.answers(lambda: says(status, code))
         refused = await refusal(opened, KeyReference(key="a"))
         assert refused.reason is DeadLetterReason.IMAGE_UNREACHABLE
@@ -192,7 +192,7 @@ async def test_a_bucket_that_cannot_be_used_is_reported_at_the_start(s3: Site, s
 async def test_a_bucket_that_may_be_read_but_not_listed_is_used(s3: Site) -> None:
     s3.answers(lambda: says(403, "AccessDenied"), lambda: holds(b"image"))
     async with sources(object_store="s3://bucket") as opened:
-        assert await opened.fetch(KeyReference(key="a")) == b"image"
+        assert (await opened.fetch(KeyReference(key="a"))).content == b"image"
 
 
 async def test_missing_credentials_are_reported_at_the_start(s3: Site, monkeypatch: pytest.MonkeyPatch) -> None:

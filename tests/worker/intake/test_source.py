@@ -24,7 +24,7 @@ def counted(name: str, **labels: str) -> float:
 async def test_an_image_comes_by_url_and_is_counted(site: Site) -> None:
     before = counted("tidegate_fetch_bytes_total", source="url")
     async with sources() as opened:
-        assert await opened.fetch(UrlReference(url=site.url("/a%20b.jpg?sig=%2F%2b~|"))) == BODY
+        assert (await opened.fetch(UrlReference(url=site.url("/a%20b.jpg?sig=%2F%2b~|")))).content == BODY
     assert counted("tidegate_fetch_bytes_total", source="url") == before + len(BODY)
     (request,) = site.requests
     assert request.raw_path == "/a%20b.jpg?sig=%2F%2b~|"
@@ -34,7 +34,7 @@ async def test_an_image_comes_by_url_and_is_counted(site: Site) -> None:
 
 async def test_inline_bytes_are_what_they_are() -> None:
     async with sources(max_bytes=10) as opened:
-        assert await opened.fetch(InlineImage(data=b"0123456789")) == b"0123456789"
+        assert (await opened.fetch(InlineImage(data=b"0123456789"))).content == b"0123456789"
         assert (await refusal(opened, InlineImage(data=bytes(11)))).reason is DeadLetterReason.IMAGE_TOO_LARGE
 
 
@@ -67,7 +67,7 @@ def redirect(target: str, status: int = 302) -> Callable[[], web.StreamResponse]
 async def test_redirects_are_followed_relative_and_absolute(site: Site, status: int) -> None:
     site.answers(redirect("b", status), redirect(site.url("/c", "localhost"), status), lambda: web.Response(body=BODY))
     async with sources() as opened:
-        assert await opened.fetch(UrlReference(url=site.url("/x/a"))) == BODY
+        assert (await opened.fetch(UrlReference(url=site.url("/x/a")))).content == BODY
     assert [request.path for request in site.requests] == ["/x/a", "/x/b", "/c"]
 
 
@@ -157,7 +157,7 @@ async def test_a_name_that_changes_its_answer_is_refused_when_it_does(site: Site
 async def test_a_host_with_a_private_and_a_public_address_is_reached_at_the_public_one(site: Site) -> None:
     resolver = Names(mixed=[["127.0.0.2", "127.0.0.1"]])
     async with sources(resolver=resolver, allow_private_addresses=False) as opened:
-        assert await opened.fetch(UrlReference(url=site.url(host="mixed.test"))) == BODY
+        assert (await opened.fetch(UrlReference(url=site.url(host="mixed.test")))).content == BODY
     assert site.reached_at == ["127.0.0.1"]
 
 
@@ -193,7 +193,7 @@ async def test_a_passing_failure_is_tried_again_after_growing_pauses(site: Site)
     before, pauses = counted("tidegate_retries_total", part="fetch"), list[float]()
     site.answers(*[lambda: web.Response(status=503)] * 5, lambda: web.Response(body=BODY))
     async with sources(pauses=pauses, fetch_attempts=6) as opened:
-        assert await opened.fetch(UrlReference(url=site.url())) == BODY
+        assert (await opened.fetch(UrlReference(url=site.url()))).content == BODY
     assert counted("tidegate_retries_total", part="fetch") == before + 5
     assert len(pauses) == 5
     assert all(0 <= pause <= 0.5 * 2**number for number, pause in enumerate(pauses))
@@ -222,7 +222,7 @@ async def test_a_body_that_ends_early_is_tried_again(site: Site) -> None:
 
     site.handler = short
     async with sources() as opened:
-        assert await opened.fetch(UrlReference(url=site.url())) == BODY
+        assert (await opened.fetch(UrlReference(url=site.url()))).content == BODY
     assert len(site.requests) == 2
 
 
@@ -242,7 +242,7 @@ async def test_the_byte_limit_holds_whatever_the_server_says(site: Site) -> None
             return response
 
     async with sources(max_bytes=len(BODY)) as opened:
-        assert await opened.fetch(UrlReference(url=site.url())) == BODY
+        assert (await opened.fetch(UrlReference(url=site.url()))).content == BODY
         site.handler = endless
         refused = await refusal(opened, site.url())
         assert (refused.reason, refused.detail) == (DeadLetterReason.IMAGE_TOO_LARGE, "more than 2,560 bytes")
@@ -295,9 +295,43 @@ async def test_no_more_than_so_many_images_are_fetched_at_a_time(site: Site) -> 
 
     site.handler = slow
     async with sources(fetch_concurrency=3) as opened:
-        fetched = await asyncio.gather(*(opened.fetch(UrlReference(url=site.url())) for _ in range(12)))
-    assert fetched == [BODY] * 12
+
+        async def fetch() -> bytes:
+            original = await opened.fetch(UrlReference(url=site.url()))
+            content = original.content
+            original.drop()
+            return content
+
+        assert await asyncio.gather(*(fetch() for _ in range(12))) == [BODY] * 12
     assert most == 3
+
+
+async def test_an_original_keeps_its_place_until_it_is_dropped(site: Site) -> None:
+    """However slow the decoders are, no more originals than that are in memory."""
+    image = UrlReference(url=site.url())
+    async with sources(fetch_concurrency=2) as opened:
+        first, second = await opened.fetch(image), await opened.fetch(image)
+        third = asyncio.create_task(opened.fetch(image))
+        inline = await opened.fetch(InlineImage(data=BODY))  # counted by the window of the stream
+        _, waiting = await asyncio.wait((third,), timeout=0.2)
+        assert waiting
+        assert len(site.requests) == 2
+        first.drop()
+        first.drop()
+        inline.drop()
+        assert (await third).content == BODY
+        assert first.content == b""
+        assert second.content == BODY
+
+
+async def test_what_is_not_fetched_takes_no_place(site: Site) -> None:
+    site.answers(
+        lambda: web.Response(status=404), *[lambda: web.Response(status=503)] * 2, lambda: web.Response(body=BODY)
+    )
+    async with sources(fetch_concurrency=1, fetch_attempts=2) as opened:
+        for _ in range(2):
+            await refusal(opened, site.url())
+        assert (await opened.fetch(UrlReference(url=site.url()))).content == BODY
 
 
 async def test_a_cancelled_fetch_hangs_up(site: Site) -> None:
