@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from calibration.settings import KafkaSettings
+
+if TYPE_CHECKING:
+    from worker.events import ImageEvent
+    from worker.feed import Refusal
 
 topics = typer.Typer(no_args_is_help=True)
 
@@ -50,18 +54,21 @@ def produce(
     filled in where they are missing. What is not a usable event is refused here, with its line number; then the exit
     code is 1.
     """
-    from worker.feed import FeedReport, Refusal, feed, folder_events, line_events  # noqa: PLC0415
+    from worker.feed import FeedReport, as_they_come, feed, folder_events, line_events  # noqa: PLC0415
     from worker.stream.producer import ProduceError, RecordTooLargeError  # noqa: PLC0415
 
     if source != "-" and not Path(source).exists():
         raise typer.BadParameter(f"{source} does not exist", param_hint="source")
     if source != "-" and Path(source).is_dir():
-        events = folder_events(Path(source), taxonomy=taxonomy, priority=priority, as_keys=keys)
+        events: Iterable[ImageEvent | Refusal] | AsyncIterator[ImageEvent | Refusal] = folder_events(
+            Path(source), taxonomy=taxonomy, priority=priority, as_keys=keys
+        )
     elif keys:
         raise typer.BadParameter("only images from a folder can be sent as keys", param_hint="--keys")
     else:
-        lines = sys.stdin.buffer if source == "-" else Path(source).open("rb")  # noqa: SIM115 - read to its end
-        events = line_events(lines, taxonomy=taxonomy, priority=priority)
+        # Of standard input a file of its own: the interpreter's would at the end wait for the thread that reads it.
+        lines = Path(source).open("rb") if source != "-" else open(0, "rb", closefd=False)  # noqa: SIM115
+        events = as_they_come(line_events(lines, taxonomy=taxonomy, priority=priority))
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -74,6 +81,9 @@ def produce(
 
         try:
             report = asyncio.run(feed(events, KafkaSettings(), rate=rate, note=note))
+        except KeyboardInterrupt as stop:
+            typer.echo("stopped; what was sent before stays sent", err=True)
+            raise typer.Exit(130) from stop
         except (ProduceError, RecordTooLargeError) as error:
             typer.echo(f"not sent: {error}. `tidegate doctor` says more; what was sent before stays sent.", err=True)
             raise typer.Exit(1) from error

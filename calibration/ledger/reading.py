@@ -24,6 +24,8 @@ _Answer = TypeVar("_Answer")
 
 _AGREEING = 20
 """Newest decisions that must have been made by one reader before it counts as the present one."""
+_MOST_TRAFFIC = 500_000
+"""Newest readings that the loop looks at: coverage is no surer with more."""
 _SIGNALS = """coalesce(label, '') AS label, source, parse_status = 'ok' AS parsed, verbal_confidence,
     label_probability, label_margin, label_entropy"""
 
@@ -107,7 +109,7 @@ class Ledger:
 
         def ask(connection: duckdb.DuckDBPyConnection) -> Evidence:
             of = _Question(connection, taxonomy, reader, since)
-            return Evidence(reader, of.outcomes(), of.audits(), of.traffic(None))
+            return Evidence(reader, of.outcomes(), of.audits(), of.traffic(_MOST_TRAFFIC))
 
         return self._ask(ask, since)
 

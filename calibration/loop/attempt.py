@@ -119,6 +119,8 @@ def attempt(
         f"({sample.unreviewed:,} of them unanswered, which count as wrong)"
     )
     reasons += [described(promise, policy) for promise in promises]
+    if calibrator is not incumbent and any(isinstance(promise.certificate, Certified) for promise in promises):
+        calibrator = fit_calibrator(older, created_at=now, reader=evidence.reader)  # the same, judged for the record
     return Attempt(calibrator, sample, earlier, traffic, promises, confidence, tuple(reasons))
 
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from calibration.outcome import Reader
 from calibration.table import Bools, Floats, OutcomeTable, SignalTable, Table, Texts, Times
@@ -58,6 +57,7 @@ class Evidence:
     """Readings with a verdict that names a label, in the order of their decisions."""
     audits: AuditTable
     traffic: TrafficTable
+    """Or the newest part of it, where there is very much."""
 
 
 class EvidenceSource(Protocol):
@@ -75,8 +75,3 @@ class EvidenceSource(Protocol):
 def moment(time: datetime) -> np.datetime64:
     """A time as columns keep it: UTC, without its zone."""
     return np.datetime64(int(time.timestamp() * 1e6), "us")
-
-
-def span(times: Times) -> NDArray[np.datetime64]:
-    """First and last of them."""
-    return np.array([times.min(), times.max()])

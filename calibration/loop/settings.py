@@ -27,8 +27,6 @@ class LoopSettings(BaseSettings):
         0.4, description="oldest share of the audits whose time fits a calibrator; the newer ones certify it"
     )
     window: _Positive = Field(timedelta(days=90), description="how far back outcomes count")
-    most_outcomes: int = Field(1_000_000, ge=1000, description="newest outcomes that are used")
-    most_traffic: int = Field(200_000, ge=1000, description="newest readings by which coverage is counted")
     audit_patience: _Positive = Field(
         timedelta(days=2), description="an audit unanswered for longer counts as wrong, and as overdue"
     )

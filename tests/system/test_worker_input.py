@@ -15,6 +15,7 @@ from PIL import Image
 
 from calibration.gate import Reason
 from calibration.outcome import ParseStatus
+from review.task import KeyReference
 from review.verdicts import VerdictWriter, give_verdict
 from tests.system.plant import END_S, Plant, bitmap, image_event
 from tests.worker.intake.pictures import encode, picture, png
@@ -138,6 +139,28 @@ async def test_odd_images_are_read_or_go_to_a_person(plant: Plant) -> None:
         assert (name, decision.image_flags) == (name, odd.flags)
         assert decision.signals.parse_status is (ParseStatus.OK if odd.read else ParseStatus.NOT_READ)
         assert (decision.reason is Reason.UNSURE_IMAGE) is not odd.read
+
+
+async def test_images_of_an_object_store_pass_through_a_single_place_in_memory(plant: Plant, tmp_path: Path) -> None:
+    """Whatever becomes of an image, it gives its place back: otherwise this worker would stand still."""
+    store = tmp_path / "store"
+    store.mkdir()
+    for number in range(6):
+        (store / f"{number}.bmp").write_bytes(bitmap(number))
+    (store / "6.bmp").write_bytes(bitmap(0))  # a duplicate
+    (store / "7.bmp").write_bytes(b"BM broken")
+    keys = [KeyReference(key=f"{number % 9}.bmp") for number in range(36)]  # 8.bmp does not exist
+    await plant.feed_events([image_event(number, image=key) for number, key in enumerate(keys)])
+    worker = await plant.start(
+        Script(card=Card(latency_s=0.3)),
+        {"INTAKE_OBJECT_STORE": store.as_uri(), "INTAKE_FETCH_CONCURRENCY": "1", "INTAKE_DECODE_PROCESSES": "1"},
+    )
+    await plant.until_outcomes()
+    assert await worker.metric("tidegate_readings_total") == 6
+    assert await worker.stop(END_S) == ExitCode.DRAINED
+    await plant.check(repeats=False)
+    letters = [each.reason for each in plant.account.all if isinstance(each, DeadLetter)]
+    assert sorted(letters) == [DeadLetterReason.IMAGE_NOT_FOUND] * 4 + [DeadLetterReason.IMAGE_UNDECODABLE] * 4
 
 
 async def test_answers_that_do_not_parse_are_asked_for_once_more_and_refusals_are_dead_letters(plant: Plant) -> None:

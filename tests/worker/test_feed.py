@@ -2,7 +2,10 @@
 
 import io
 import json
-from collections.abc import Iterable
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,20 @@ def test_a_folder_as_keys_takes_files_of_any_size(photos: Path) -> None:
     sent, refused = events(folder_events(photos, taxonomy="scenes", as_keys=True))
     assert [event.image for event in sent] == [KeyReference(key=key) for key in ("b.JPG", "huge.bmp", "trip/a.png")]
     assert not refused
+
+
+def test_a_file_that_no_event_can_carry_is_refused_and_the_others_are_sent(photos: Path) -> None:
+    (photos / "caf\udce9.png").write_bytes(b"")  # a name from before UTF-8
+    deep = photos / ("d" * 250) / ("e" * 250) / ("f" * 250) / ("g" * 250)
+    deep.mkdir(parents=True)
+    (deep / f"{'h' * 200}.png").write_bytes(b"")
+    sent, refused = events(folder_events(photos, taxonomy="scenes", as_keys=True))
+    assert len(sent) == 3
+    assert sorted(refusal.why for refusal in refused) == [
+        "String should have at most 1024 characters",
+        "its name is not UTF-8; rename it",
+    ]
+    assert all(refusal.where.encode() for refusal in refused)
 
 
 def test_feeding_a_folder_again_gives_the_same_ids(photos: Path) -> None:
@@ -102,10 +119,47 @@ def test_produce_sends_a_folder(cluster: KafkaSettings, photos: Path) -> None:
         Image.open(io.BytesIO(event.image.data)).load()
 
 
-def test_produce_reads_lines_from_stdin(cluster: KafkaSettings) -> None:
-    run = CliRunner().invoke(app, ["-", "--taxonomy", "fi-2"], input='{"image": {"url": "https://a.example/1.jpg"}}\n')
-    assert run.exit_code == 0, run.stderr
-    assert ImageEvent.from_record(records(cluster, 1)[0].value).taxonomy == "fi-2"
+@pytest.fixture
+def producing(cluster: KafkaSettings) -> Iterator[subprocess.Popen[str]]:
+    """`tidegate produce`, at the end of a pipe."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploy.cli", "produce", "-", "--taxonomy", "fi-2"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def write(process: subprocess.Popen[str], number: int) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f'{{"image": {{"url": "https://a.example/{number}.jpg"}}}}\n')
+    process.stdin.flush()
+
+
+def test_produce_sends_each_line_of_a_pipe_as_it_comes(
+    cluster: KafkaSettings, producing: subprocess.Popen[str]
+) -> None:
+    for number in range(2):
+        write(producing, number)
+        assert ImageEvent.from_record(records(cluster, number + 1)[-1].value).taxonomy == "fi-2"
+    out, errors = producing.communicate(timeout=60)
+    assert producing.returncode == 0, errors
+    assert json.loads(out)["sent"] == 2
+
+
+def test_ctrl_c_ends_a_pipe_that_stays_open(cluster: KafkaSettings, producing: subprocess.Popen[str]) -> None:
+    write(producing, 0)
+    records(cluster, 1)
+    producing.send_signal(signal.SIGINT)
+    assert producing.stderr is not None
+    errors = producing.stderr.read()  # its standard input stays open
+    assert producing.wait(60) == 130
+    assert "stopped; what was sent before stays sent" in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize(

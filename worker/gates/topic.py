@@ -10,8 +10,8 @@ from typing import Any
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaTimeoutError, OffsetOutOfRangeError, UnknownTopicOrPartitionError
 
+from calibration.ledger.connection import connect
 from calibration.settings import KafkaSettings
-from worker.stream.connection import connect
 
 _BOOTSTRAP_MS = 5_000
 _ASK_MS = 2_000

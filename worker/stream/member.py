@@ -13,6 +13,7 @@ from kafka.errors import KafkaError, RetriableError
 from kafka.future import Future
 from kafka.structs import MemberState
 
+from calibration.ledger.connection import connect
 from calibration.settings import KafkaSettings
 from review.task import RecordPosition
 from worker import telemetry
@@ -20,7 +21,6 @@ from worker.retry import OutageError
 from worker.settings import StreamSettings
 from worker.stream.assignment import Arrival, Assignment, FatalStreamError
 from worker.stream.commits import Commits
-from worker.stream.connection import connect
 from worker.stream.lookout import Lookout
 from worker.stream.outage import Outage
 from worker.stream.window import Window

@@ -21,10 +21,10 @@ from kafka.errors import (
     RetriableError,
 )
 
+from calibration.ledger.connection import connect
 from calibration.settings import KafkaSettings, TopicName
 from review.task import RecordPosition
 from worker import telemetry
-from worker.stream.connection import connect
 from worker.stream.topics import TOPICS
 
 log = structlog.get_logger()

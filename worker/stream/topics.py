@@ -12,8 +12,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from calibration.ledger.connection import connect
 from calibration.settings import KafkaSettings, TopicName
-from worker.stream.connection import connect
 
 log = structlog.get_logger()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from calibration.ledger.tables import compact
 from calibration.loop.evidence import EvidenceSource, moment
 from calibration.outcome import Reader
 from calibration.routing import Reason, Route, ShadowRouting
-from calibration.settings import LedgerSettings
+from calibration.settings import KafkaSettings, LedgerSettings
+from deploy.local import EmbeddedBroker
 from tests.calibration.ledger.records import START, VERSIONS, audited, decision, reviewed, verdict
 from tests.calibration.ledger.topics import Topics, raw_rows
 
@@ -24,10 +26,11 @@ READER = Reader(model="m1", prompt="p1", decoder="d1")
 TAXONOMY = "emoset-8"
 
 
-@pytest.fixture
-def ledger(topics: Topics, settings: LedgerSettings) -> Ledger:
-    """Two days before, one of each: passed, below the threshold, an audit answered, open, unsure."""
-    other = VERSIONS.model_copy(update={"model": "m2"})
+@pytest.fixture(scope="module")
+def ledger(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    """One of each: passed, below the threshold, an audit answered, open, unsure, unparsed, of others."""
+    kafka = KafkaSettings(bootstrap_servers=broker.bootstrap, topic_prefix=f"{uuid4().hex[:8]}.")
+    settings = LedgerSettings(path=str(tmp_path_factory.mktemp("reading") / "ledger"))
     said = [
         decision(0, shadow=ShadowRouting(gate="g2", route=Route.REVIEW, reason=Reason.BELOW_THRESHOLD)),
         reviewed(1, label="fear", audit=Audit(selected=False, propensity=0.5, would_pass=False)),
@@ -35,13 +38,14 @@ def ledger(topics: Topics, settings: LedgerSettings) -> Ledger:
         audited(3, label="awe"),
         audited(4, label="fear"),
         reviewed(5, label=None),
-        reviewed(6, versions=other),
+        reviewed(6, versions=VERSIONS.model_copy(update={"model": "m2"})),
         reviewed(7, taxonomy="fi-2"),
     ]
-    topics.put(*said)
-    topics.put(*(verdict(each, "awe") for each in said if each.route is Route.REVIEW and each is not said[3]))
-    topics.put(verdict(said[4], None, hours=3.0))
-    topics.sync(settings)
+    with Topics(kafka) as topics:
+        topics.put(*said)
+        topics.put(*(verdict(each, "awe") for each in said if each.route is Route.REVIEW and each is not said[3]))
+        topics.put(verdict(said[4], None, hours=3.0))
+        topics.sync(settings)
     return Ledger.open(settings)
 
 
