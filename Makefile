@@ -46,6 +46,10 @@ format: env ## rewrite in the house style
 	@$(BIN)/ruff format
 
 bench: env ## what the README claims, one JSON line each
+	@$(BIN)/tidegate bench calibration
+	@$(BIN)/tidegate bench certificate
+	@$(BIN)/tidegate bench loop
+	@$(BIN)/tidegate bench gate
 	@$(BIN)/tidegate bench overhead
 	@$(BIN)/tidegate bench worker
 

@@ -66,7 +66,7 @@ def main() -> None:
     try:
         app()
     except (ValidationError, SettingsError):
-        from deploy.doctor import wrong_settings  # noqa: PLC0415 - loaded already, by _mount
+        from deploy.all_settings import wrong_settings  # noqa: PLC0415 - loaded already, by _mount
 
         wrong = wrong_settings()
         if not wrong:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 import logging
@@ -9,59 +10,32 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+import aiohttp
 import obstore
 import redis
 import typer
 from kafka.errors import KafkaError
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsError
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from calibration.ledger.place import LedgerError, Place
-from calibration.loop.settings import LoopSettings
 from calibration.settings import KafkaSettings, LedgerSettings
+from deploy.all_settings import settings_table, unknown_settings, wrong_settings
+from deploy.finding import Finding, State, findings_table, public
 from deploy.gates import gate_words
-from review.settings import ReviewSettings, ValkeySettings
+from review.settings import ValkeySettings
 from worker.gates.configured import ConfigurationError, configured_taxonomies
 from worker.settings import (
     EngineSettings,
     GateSettings,
     IntakeSettings,
     ServingSettings,
-    StreamSettings,
 )
 from worker.stream.topics import ensure_topics
 
-State = Literal["ok", "warning", "missing"]
-
-ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
-    KafkaSettings,
-    ValkeySettings,
-    ReviewSettings,
-    StreamSettings,
-    IntakeSettings,
-    EngineSettings,
-    GateSettings,
-    ServingSettings,
-    LedgerSettings,
-    LoopSettings,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The result of one check."""
-
-    part: str
-    state: State
-    found: str
-    advice: str = ""
+_ANSWER_S = 5.0
 
 
 def doctor(
@@ -74,21 +48,21 @@ def doctor(
     """
     console = Console()
     if settings:
-        console.print(_settings_table())
+        console.print(settings_table())
         return
     findings = list(examine())
     if as_json:
         for finding in findings:
             typer.echo(json.dumps({name: getattr(finding, name) for name in Finding.__slots__}))
     else:
-        console.print(_findings_table(findings))
+        console.print(findings_table(findings))
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(1)
 
 
 def examine() -> Iterator[Finding]:
     """Run every check. A check that cannot run says so as a finding; none raises."""
-    yield from _unknown_settings()
+    yield from unknown_settings()
     if wrong := wrong_settings():
         yield from wrong
         return
@@ -101,33 +75,6 @@ def examine() -> Iterator[Finding]:
     away = any(finding.part == "broker" and finding.state == "missing" for finding in kafka)
     yield from _gate(GateSettings(), None if away else KafkaSettings())
     yield from _ledger(LedgerSettings())
-
-
-def wrong_settings() -> list[Finding]:
-    """One finding for each setting whose value cannot be used."""
-    return [problem for kind in ALL_SETTINGS for problem in _setting_problems(kind)]
-
-
-def _setting_problems(kind: type[BaseSettings]) -> Iterator[Finding]:
-    prefix = kind.model_config["env_prefix"]
-    try:
-        kind()
-    except ValidationError as error:
-        for problem in error.errors(include_url=False):
-            name = prefix + ("_".join(str(part) for part in problem["loc"]).upper() or "*")
-            found = f"{name}: {problem['msg'].removeprefix('Value error, ')}"
-            yield Finding("settings", "missing", found, "tidegate doctor --settings explains it")
-    except SettingsError as error:  # a list that is not JSON
-        field = re.search(r'field "(\w+)"', str(error))
-        name = prefix + (field[1].upper() if field else "*")
-        yield Finding("settings", "missing", f"{name}: not JSON", 'lists are written as JSON: ["one", "two"]')
-
-
-def _unknown_settings() -> Iterator[Finding]:
-    known = {kind.model_config["env_prefix"] + name.upper() for kind in ALL_SETTINGS for name in kind.model_fields}
-    for name in sorted(os.environ.keys() - known - {"TIDEGATE_LOG_FORMAT", "TIDEGATE_LOG_LEVEL"}):
-        if name.startswith("TIDEGATE_"):
-            yield Finding("settings", "missing", f"{name} is no setting", "is it misspelt? tidegate doctor --settings")
 
 
 def _kafka(kafka: KafkaSettings) -> Iterator[Finding]:
@@ -178,11 +125,12 @@ def _valkey(settings: ValkeySettings) -> Iterator[Finding]:
             memory = client.info("memory")
     except (redis.RedisError, ValueError) as error:
         yield Finding(
-            "valkey", "missing", f"{settings.url}: {_sentence(error)}", "start it, or set TIDEGATE_VALKEY_URL"
+            "valkey", "missing", public(f"{settings.url}: {_sentence(error)}"), "start it, or set TIDEGATE_VALKEY_URL"
         )
         return
     name = server.get("server_name", "redis")
-    yield Finding("valkey", "ok", f"{name} {server.get('valkey_version', server['redis_version'])} at {settings.url}")
+    version = server.get("valkey_version", server["redis_version"])
+    yield Finding("valkey", "ok", f"{name} {version} at {public(settings.url)}")
     policy = memory["maxmemory_policy"]
     if policy.startswith("allkeys"):
         advice = "CONFIG SET maxmemory-policy volatile-lru: then cached readings give way, tasks never"
@@ -199,7 +147,7 @@ def _engine(settings: EngineSettings) -> Iterator[Finding]:
         names = ", ".join(f"{name} {_version(name)}" for name in installed) or "none"
         yield Finding("engine", "ok", f"{settings.kind}; vLLM installed: {names}")
     if settings.kind == "http":
-        yield Finding("model", "ok", f"{settings.model} at {settings.url}", "asked for when the worker starts")
+        yield _served_model(settings)
     elif settings.kind == "scripted":
         state: State = "ok" if settings.script is not None and settings.script.is_file() else "missing"
         yield Finding("model", state, f"script {settings.script}", "set TIDEGATE_ENGINE_SCRIPT to a YAML file")
@@ -215,6 +163,30 @@ def _engine(settings: EngineSettings) -> Iterator[Finding]:
         yield Finding(
             "model", "warning", f"{settings.model} is no folder here", "it is taken from the hub at the start"
         )
+
+
+def _served_model(settings: EngineSettings) -> Finding:
+    async def names() -> list[str]:
+        key = settings.api_key
+        headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+        models = f"{settings.url.rstrip('/')}/models"
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_S), headers=headers) as session,
+            session.get(models, allow_redirects=False, raise_for_status=True) as response,
+        ):
+            return [str(model["id"]) for model in (await response.json(content_type=None))["data"]]
+
+    where = public(settings.url)
+    try:
+        served = asyncio.run(names())
+    except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError) as error:
+        advice = "start the server, or set TIDEGATE_ENGINE_URL and TIDEGATE_ENGINE_API_KEY"
+        return Finding("model", "missing", public(f"{where}: {type(error).__name__}: {_sentence(error)}"), advice)
+    if settings.model in served:
+        return Finding("model", "ok", f"{settings.model} at {where}")
+    return Finding(
+        "model", "missing", f"{where} serves {', '.join(served)}, not {settings.model}", "set TIDEGATE_ENGINE_MODEL"
+    )
 
 
 def _images(settings: IntakeSettings) -> Iterator[Finding]:
@@ -274,29 +246,3 @@ def _version(distribution: str) -> str | None:
 
 def _sentence(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _findings_table(findings: list[Finding]) -> Table:
-    table = Table(box=None)
-    for name in ("part", "", "found", "what to do"):
-        table.add_column(name, overflow="fold")
-    marks = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "missing": "[red]missing[/]"}
-    for finding in findings:
-        table.add_row(finding.part, marks[finding.state], escape(finding.found), escape(finding.advice))
-    return table
-
-
-def _settings_table() -> Table:
-    table = Table(box=None)
-    for name in ("variable", "value", "meaning"):
-        table.add_column(name, overflow="fold")
-    for kind in ALL_SETTINGS:
-        prefix = kind.model_config["env_prefix"]
-        for name, field in kind.model_fields.items():
-            variable = prefix + name.upper()
-            secret = "Secret" in str(field.annotation)
-            value = os.environ.get(variable, str(field.default))
-            table.add_row(
-                variable, "(secret)" if secret and variable in os.environ else escape(value), field.description
-            )
-    return table

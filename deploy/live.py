@@ -75,7 +75,9 @@ class PlainView:
         self._print()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Print the line when it is time."""
+        """Print the line when it is time; before the first one, where things are."""
+        if not self._at:
+            print(_addresses(snapshot), file=sys.stderr, flush=True)  # noqa: T201 - this is the view
         tally, rate = snapshot.tally, self._rate(snapshot.tally.settled)
         depth = _or_dash(snapshot.figures.depth if snapshot.figures else None)
         self._line = (

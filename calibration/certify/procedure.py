@@ -23,7 +23,9 @@ from calibration.certify.planning import candidates, default_plan, least_trials,
 from calibration.table import Bools, Floats
 
 _LEAST_EARLIER = 50
-"""With fewer earlier labels the default plan is better."""
+"""With fewer earlier labels the default plan is better,"""
+_MOST_PLANNED = 20_000
+"""and with more certifying ones it makes no difference where to begin."""
 
 
 def certify(
@@ -86,7 +88,8 @@ def certify_region(
     if not len(region):
         return Finding(NoCertifiableThreshold(**evidence, errors=0, accepted=0), math.nan)
     among = candidates(region, n, max_error, delta)
-    if earlier is None or int((~np.isnan(earlier.score)).sum()) < _LEAST_EARLIER:
+    known = 0 if earlier is None else int((~np.isnan(earlier.score)).sum())
+    if earlier is None or known < _LEAST_EARLIER or n > _MOST_PLANNED:
         plan = default_plan(among, n, max_error, delta)
     else:
         plan = simulated_plan(among, region, n, possible_worlds(earlier), max_error, delta)

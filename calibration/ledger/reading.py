@@ -105,7 +105,7 @@ class Ledger:
         return Reader(model=model, prompt=prompt, decoder=decoder)
 
     def evidence(self, taxonomy: str, reader: Reader | None, since: datetime) -> Evidence:
-        """All that the loop looks at, of readings that were decided since then, as of one moment."""
+        """All that the loop looks at, of readings decided since then, as of one moment; of traffic the newest part."""
 
         def ask(connection: duckdb.DuckDBPyConnection) -> Evidence:
             of = _Question(connection, taxonomy, reader, since)

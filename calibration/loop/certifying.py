@@ -7,17 +7,15 @@ remain depends on no label, and the rate that leaves most is chosen.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 
+from calibration.certify.thinning import thinned
 from calibration.loop.evidence import AuditTable, moment
 from calibration.loop.settings import LoopSettings
-from calibration.table import Bools, Floats, Texts, Times
-
-_HASHES = 1 << 64
+from calibration.table import Bools, Floats, Times
 
 
 @dataclass(frozen=True)
@@ -81,21 +79,6 @@ def frozen_at(audits: AuditTable, now: datetime, settings: LoopSettings) -> np.d
 def ripe(audits: AuditTable, now: datetime, settings: LoopSettings) -> int:
     """How many answered audits lie before the freeze: what a next attempt is made of."""
     return int((audits.answered & (audits.decided_at <= frozen_at(audits, now, settings))).sum())
-
-
-def thinned(event_id: Texts, propensity: Floats, rate: float) -> Bools:
-    """Keep each row with probability rate / propensity, by a hash of its id: the same rows every time.
-
-    nan is never kept.
-    """
-    draws = np.array(
-        [
-            int.from_bytes(hashlib.blake2b(f"thin {event}".encode(), digest_size=8).digest(), "big")
-            for event in event_id
-        ],
-        np.float64,
-    )
-    return draws < rate / propensity * _HASHES
 
 
 def split_time(decided_at: Times, share: float) -> np.datetime64:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,14 +9,13 @@ import numpy as np
 
 from calibration.certificate import Certified, InsufficientLabels, Promise
 from calibration.certify.promises import certify_promises
+from calibration.certify.thinning import thinned
 from calibration.contract import Contract
 from calibration.offline.files import ScoredFile, ScoredOutcomes
 from calibration.offline.passing import passing
 from calibration.offline.problems import FileError, Problem
 from calibration.policy import Policy
-from calibration.table import Bools, Floats, Texts
-
-_HASHES = 1 << 64
+from calibration.table import Bools
 
 
 class CertificateDocument(Contract):
@@ -106,18 +104,3 @@ def certifying_rows(outcomes: ScoredOutcomes, *, thin: bool) -> tuple[Bools, tup
         )
         rows = kept
     return rows, tuple(remarks)
-
-
-def thinned(event_id: Texts, propensity: Floats, rate: float) -> Bools:
-    """Keep each row with probability rate / propensity, by a hash of its id: the same rows every time.
-
-    nan is never kept.
-    """
-    draws = np.array(
-        [
-            int.from_bytes(hashlib.blake2b(f"thin {event}".encode(), digest_size=8).digest(), "big")
-            for event in event_id
-        ],
-        np.float64,
-    )
-    return draws < rate / propensity * _HASHES

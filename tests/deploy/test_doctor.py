@@ -1,5 +1,6 @@
 """The doctor finds what is missing and says what to do."""
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from calibration.settings import KafkaSettings
 from deploy.doctor import doctor
 from deploy.local import EmbeddedBroker, EmbeddedValkey
 from tests.calibration.gates import NOW, certified, certified_gate, make_policy, make_rollout, refused
+from tests.worker.engine.openai_server import MODEL, OpenAiServer, serving
 from tests.worker.gates.topic import write
 from worker.stream.topics import ensure_topics
 
@@ -74,6 +76,7 @@ def test_a_healthy_installation(healthy: pytest.MonkeyPatch) -> None:
         ("GATE_FILE", "/nowhere.json", "gate", "/nowhere.json is not a gate document"),
         ("GATE_SEVERE_LABELS", '["fear"]', "gate", "goes with TIDEGATE_GATE_UNCERTIFIED_THRESHOLD only"),
         ("LEDGER_PATH", "{tmp}/config.json/ledger", "ledger", "config.json/ledger cannot be written"),
+        ("LEDGER_PATH", "ftp://host/ledger", "ledger", "neither a folder nor an s3://"),
         ("STREAM_POLL_MS", "-1", "settings", "TIDEGATE_STREAM_POLL_MS"),
         ("INTAKE_ALLOWED_HOSTS", "cdn.example.com", "settings", "TIDEGATE_INTAKE_ALLOWED_HOSTS: not JSON"),
         ("STREAM_POLLMS", "100", "settings", "TIDEGATE_STREAM_POLLMS is no setting"),
@@ -170,3 +173,30 @@ def test_the_settings_are_listed_without_their_secrets(monkeypatch: pytest.Monke
     assert run.exit_code == 0
     assert "TIDEGATE_STREAM_WINDOW_EVENTS" in run.stdout
     assert "hidden-value" not in run.stdout
+
+
+async def test_a_served_model_is_asked_for(healthy: pytest.MonkeyPatch) -> None:
+    healthy.setenv("TIDEGATE_ENGINE_KIND", "http")
+    healthy.setenv("TIDEGATE_ENGINE_MODEL", MODEL)
+    async with serving(OpenAiServer()) as server:
+        healthy.setenv("TIDEGATE_ENGINE_URL", server.url)
+        code, findings = await asyncio.to_thread(examine)
+        assert (code, {finding["state"] for finding in findings}) == (0, {"ok"})
+        healthy.setenv("TIDEGATE_ENGINE_MODEL", "another")
+        _, findings = await asyncio.to_thread(examine)
+    assert [each["found"] for each in findings if each["part"] == "model"] == [
+        f"{server.url} serves {MODEL}, not another"
+    ]
+    code, findings = await asyncio.to_thread(examine)
+    (gone,) = [each for each in findings if each["part"] == "model"]
+    assert code == 1
+    assert "Cannot connect" in gone["found"]
+    assert "TIDEGATE_ENGINE_URL" in gone["advice"]
+
+
+def test_no_password_of_an_address_is_shown(healthy: pytest.MonkeyPatch, valkey: EmbeddedValkey) -> None:
+    healthy.setenv("COLUMNS", "200")
+    for address in (valkey.url.replace("//", "//:hidden-value@"), "redis://me:hidden-value@127.0.0.1:1"):
+        healthy.setenv("TIDEGATE_VALKEY_URL", address)
+        for arguments in (["--json"], [], ["--settings"]):
+            assert "hidden-value" not in CliRunner().invoke(app, arguments).output

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.loop.certifying import certifying_sample, frozen_at, ripe, split_time, thinned
+from calibration.certify.thinning import thinned
+from calibration.loop.certifying import certifying_sample, frozen_at, ripe, split_time
 from calibration.loop.evidence import AuditTable, moment
 from calibration.loop.settings import LoopSettings
 from calibration.table import Bools, Floats, SignalTable
