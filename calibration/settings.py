@@ -17,15 +17,21 @@ class KafkaSettings(BaseSettings):
     bootstrap_servers: str = Field("127.0.0.1:9092", description="comma-separated host:port list")
     topic_prefix: str = Field("tidegate.", pattern=r"^[A-Za-z0-9._-]*$", description="stands before every topic name")
     client_id: str = Field("tidegate", description="shown in broker logs and quotas")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL, as the brokers' listener has it"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; all three SASL_* are needed with a SASL protocol"
+    )
+    sasl_username: str | None = Field(None, description="who logs in")
+    sasl_password: SecretStr | None = Field(None, description="with which password")
     ssl_cafile: Path | None = Field(None, description="PEM file of the authority that signed the brokers' certificates")
     ssl_certfile: Path | None = Field(None, description="PEM file of the client's own certificate (mutual TLS)")
-    ssl_keyfile: Path | None = None
-    ssl_check_hostname: bool = True
-    request_timeout_ms: int = Field(30_000, gt=0)
+    ssl_keyfile: Path | None = Field(None, description="PEM file of that certificate's key")
+    ssl_check_hostname: bool = Field(True, description="whether a broker's certificate must name its host")
+    request_timeout_ms: int = Field(
+        30_000, gt=0, description="of one request to a broker; a record's delivery is given 5 s more"
+    )
 
     @model_validator(mode="after")
     def _complete_login(self) -> Self:

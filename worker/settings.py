@@ -22,10 +22,12 @@ class StreamSettings(BaseSettings):
     window_events: int = Field(512, gt=0, description="events in flight at most; above it partitions are paused")
     window_bytes: int = Field(256_000_000, gt=0, description="bytes of events in flight at most")
     poll_ms: int = Field(100, gt=0, description="longest wait of one poll")
-    fetch_max_wait_ms: int = Field(200, gt=0)
-    session_timeout_ms: int = Field(45_000, gt=0)
-    heartbeat_interval_ms: int = Field(3_000, gt=0)
-    max_poll_interval_ms: int = Field(300_000, gt=0)
+    fetch_max_wait_ms: int = Field(200, gt=0, description="how long a broker may wait for records before it answers")
+    session_timeout_ms: int = Field(45_000, gt=0, description="a worker that is silent this long loses its partitions")
+    heartbeat_interval_ms: int = Field(3_000, gt=0, description="at most a third of the session timeout")
+    max_poll_interval_ms: int = Field(
+        300_000, gt=0, description="a worker that does not poll this long loses its partitions, and liveness fails"
+    )
     commit_interval_s: float = Field(1.0, gt=0, description="how often the contiguous durable prefix is committed")
     drain_s: float = Field(25.0, gt=0, description="deadline for events in flight at a stop or a rebalance")
     stall_warn_s: float = Field(
@@ -59,15 +61,15 @@ class IntakeSettings(BaseSettings):
     fetch_concurrency: int = Field(
         128, gt=0, description="originals fetched and not yet decoded; with max_bytes it bounds their memory"
     )
-    max_redirects: int = Field(3, ge=0)
-    max_bytes: int = Field(20_000_000, gt=0)
+    max_redirects: int = Field(3, ge=0, description="of one download; each is checked like its first URL")
+    max_bytes: int = Field(20_000_000, gt=0, description="of one image as it was uploaded")
     max_pixels: int = Field(50_000_000, gt=0, description="width x height of the original, checked before decoding")
     max_aspect_ratio: float = Field(200.0, gt=1, le=200, description="200 is the model's own limit")
     max_frames: int = Field(1000, gt=0, description="of an animation; only the first frame is read")
     min_side: int = Field(
         8, gt=0, description="an image with a smaller side is too tiny to be read and goes to a person"
     )
-    decode_processes: int = Field(2, gt=0)
+    decode_processes: int = Field(2, gt=0, description="images decoded at a time, each in a process of its own")
     decode_timeout_s: float = Field(10.0, gt=0, description="wall clock, after which the decoding process is killed")
     decode_memory_mb: int = Field(2048, gt=0, description="address space of one decoding process")
     reading_cache_ttl_s: int = Field(
@@ -80,22 +82,24 @@ class EngineSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TIDEGATE_ENGINE_", frozen=True, extra="ignore")
 
-    kind: Literal["vllm", "http", "scripted"] = "vllm"
+    kind: Literal["vllm", "http", "scripted"] = Field(
+        "vllm", description="vllm in this process, http for a server elsewhere, scripted for load tests"
+    )
     model: str = Field("wudq/EmoCaliber", description="folder or hub name of a Qwen2.5-VL or Qwen3-VL")
     revision: str | None = Field(None, description="commit of a hub model")
     profile: Literal["auto", "gpu", "cpu"] = Field("auto", description="auto takes the one whose vLLM is installed")
     dtype: str = Field("auto", description="auto: bfloat16 on a GPU, float32 on a CPU")
-    max_model_len: int = Field(4096, gt=0)
+    max_model_len: int = Field(4096, gt=0, description="tokens of question and answer together")
     max_tokens: int = Field(1024, gt=0, description="of one answer; a longer one is truncated and goes to a person")
     max_num_seqs: int = Field(256, gt=0, description="sequences in one batch")
-    max_num_batched_tokens: int = Field(16384, gt=0)
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    max_num_batched_tokens: int = Field(16384, gt=0, description="tokens in one step of the engine")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of the GPU's memory that vLLM takes")
     kv_cache_gb: float = Field(1.0, gt=0, description="on a CPU")
-    tensor_parallel_size: int = Field(1, gt=0)
+    tensor_parallel_size: int = Field(1, gt=0, description="GPUs that share one model")
     temperature: float = Field(0.0, ge=0, description="0 is greedy: the same image gives the same reading again")
     min_pixels: int | None = Field(None, gt=0, description="resize bound; default: the checkpoint's, else 200704")
     max_pixels: int | None = Field(None, gt=0, description="resize bound; default: the checkpoint's, else 451584")
-    start_timeout_s: float = Field(1200.0, gt=0)
+    start_timeout_s: float = Field(1200.0, gt=0, description="for loading the model")
     attempts: int = Field(
         4, gt=0, description="tries of one request while the engine is busy; then it goes to a person"
     )

@@ -7,9 +7,9 @@ any moment, started anew, or run once an hour by a scheduler. While it is away n
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from threading import Event
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ import structlog
 from kafka.errors import KafkaError
 from pydantic import BaseModel, ValidationError
 
+from calibration.ledger.erasure import expire
 from calibration.ledger.following import sync
 from calibration.ledger.place import LedgerUnavailableError
 from calibration.ledger.reading import Ledger
@@ -69,6 +70,7 @@ class CalibrationService:
         self._settings = settings
         self._syncing = syncing
         self._now = now
+        self._let_go_on: date | None = None
         self._warned: dict[str, frozenset[str]] = {}
 
     def run(self, stop: Event) -> None:
@@ -100,6 +102,7 @@ class CalibrationService:
             return Look({}, {})
         if self._syncing:
             sync(self._kafka, self._ledger)
+        self._let_go(policies.values())
         ledger = Ledger.open(self._ledger)
         rollouts = documents(self._kafka, "gates", Rollout)
         seen = Look({}, {})
@@ -134,6 +137,16 @@ class CalibrationService:
                 return rollout, steps
             self._publish(rollout, after)
             rollout, steps = after, steps + 1
+
+    def _let_go(self, policies: Iterable[Policy | UnreadableRecordError]) -> None:
+        """Once a day, what is older than every policy keeps."""
+        today = self._now().date()
+        if today == self._let_go_on or any(isinstance(policy, UnreadableRecordError) for policy in policies):
+            return
+        days = max(policy.retention_days for policy in policies if isinstance(policy, Policy))
+        removed = expire(self._ledger, days, self._now())
+        self._let_go_on = today
+        log.info("ledger expired", older_than_days=days, removed=removed)
 
     def _publish(self, before: Rollout | None, after: Rollout) -> None:
         """Write a step, unless somebody else has written one in the meantime: then the next look begins from that."""

@@ -14,6 +14,7 @@ from calibration.gate import Gate
 from calibration.policy import Stage
 from calibration.rollout import Rollout, StepKind
 from calibration.settings import KafkaSettings
+from deploy.all_settings import ALL_SETTINGS
 from deploy.doctor import doctor
 from deploy.local import EmbeddedBroker, EmbeddedValkey
 from tests.calibration.gates import NOW, certified, certified_gate, make_policy, make_rollout, refused
@@ -173,6 +174,11 @@ def test_the_settings_are_listed_without_their_secrets(monkeypatch: pytest.Monke
     assert run.exit_code == 0
     assert "TIDEGATE_STREAM_WINDOW_EVENTS" in run.stdout
     assert "hidden-value" not in run.stdout
+
+
+def test_every_setting_has_a_meaning() -> None:
+    fields = {(kind.__name__, name): field for kind in ALL_SETTINGS for name, field in kind.model_fields.items()}
+    assert [name for name, field in fields.items() if not field.description] == []
 
 
 async def test_a_served_model_is_asked_for(healthy: pytest.MonkeyPatch) -> None:
