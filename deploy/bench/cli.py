@@ -1,20 +1,36 @@
-"""The commands of `tidegate bench`."""
+"""The commands of `tidegate bench`. Each is imported when it is called: their numerics take seconds to load."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
-from deploy.bench.calibration import calibration
-from deploy.bench.certificate import certificate
-from deploy.bench.gate import gate
-from deploy.bench.loop import loop
-from deploy.bench.overhead import overhead
-from deploy.bench.worker import worker
+_NAMES = ("calibration", "certificate", "gate", "loop", "overhead", "worker")
+"""Of modules here, and of the function in each that is the command."""
 
-app = typer.Typer(no_args_is_help=True)
-app.command("calibration")(calibration)
-app.command("certificate")(certificate)
-app.command("gate")(gate)
-app.command("loop")(loop)
-app.command("overhead")(overhead)
-app.command("worker")(worker)
+
+class Benchmarks(TyperGroup):
+    """Knows its commands by name only."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All of them."""
+        return list(_NAMES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """One of them, imported now; None where there is no such."""
+        if cmd_name not in _NAMES:
+            return None
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        alone.command(cmd_name)(getattr(import_module(f"deploy.bench.{cmd_name}"), cmd_name))
+        return typer.main.get_command(alone)
+
+
+app = typer.Typer(cls=Benchmarks, no_args_is_help=True)
+
+
+@app.callback()
+def _bench() -> None:
+    """Measure; every command prints one JSON line."""
