@@ -20,7 +20,7 @@ from calibration.certify.midp import (
 from calibration.table import Bools
 
 labels = st.integers(1, 90)
-shares = st.floats(0.0, 1.0)
+shares = st.just(0.0) | st.floats(1e-9, 1.0)  # below that scipy, which is the reference here, overflows
 promises = st.floats(0.01, 0.4)
 levels = st.floats(0.01, 0.4)
 traffics = st.sampled_from([5, 50, 500, 50_000, 10**9])
