@@ -53,6 +53,20 @@ def collecting_gate(policy: Policy, now: datetime) -> Gate:
     )
 
 
+def looks_back_to(rollout: Rollout, now: datetime, settings: LoopSettings) -> datetime:
+    """From when on evidence is looked at: all that may certify, and every audit of the gates that pass.
+
+    A monitor must begin where its gate did. Were its start to move with a window, it would begin anew at every look,
+    and sooner or later raise a false alarm.
+    """
+    passing = [gate for gate in (rollout.live, rollout.candidate) if gate is not None and _passes(gate)]
+    return min([_certifies_from(rollout, now, settings), *(gate.created_at for gate in passing)])
+
+
+def _certifies_from(rollout: Rollout, now: datetime, settings: LoopSettings) -> datetime:
+    return max(rollout.since, now - settings.window)
+
+
 def advance(
     rollout: Rollout, policy: Policy, evidence: Evidence, now: datetime, settings: LoopSettings
 ) -> Rollout | None:
@@ -60,7 +74,7 @@ def advance(
 
     Args:
         policy: the newest of the taxonomy.
-        evidence: of the newest reader, since `rollout.since` at most.
+        evidence: of the newest reader, as far back as `looks_back_to`.
     """
     for step in (_new_reader, _new_policy, _alarm, _candidate, _renewal, _certification):
         if (after := step(rollout, policy, evidence, now, settings)) is not None:
@@ -101,7 +115,7 @@ def _new_policy(
             live.gate_id,
             f"{why}; the live gate keeps the new promise too, and stays until the next is certified",
             candidate=None,
-            attempts=Attempts(policy=policy.policy_id, reader=evidence.reader),
+            attempts=rollout.attempts.model_copy(update={"policy": policy.policy_id, "labels": 0}),
         )
     return _anew(rollout, policy, now, why, since=rollout.since)
 
@@ -150,7 +164,9 @@ def _after_shadow(
     if n < settings.shadow_events:
         return None
     certified = evidence.traffic.take(evidence.traffic.decided_at <= moment(candidate.created_at))
-    expected = float(np.mean(candidate.route_table(certified.signals).passes)) if len(certified) else 0.0
+    expected = (
+        float(np.mean(candidate.route_table(certified.signals).passes)) if len(certified) else coverage(candidate)
+    )
     found = stats.binomtest(passed, n).proportion_ci(_SURE, "exact")
     words = f"in shadow {passed:,} of {n:,} readings would have passed; on the traffic before it was {expected:.1%}"
     if found.high < expected / settings.coverage_band or found.low > expected * settings.coverage_band:
@@ -184,6 +200,7 @@ def _certification(
     rollout: Rollout, policy: Policy, evidence: Evidence, now: datetime, settings: LoopSettings
 ) -> Rollout | None:
     attempts = rollout.attempts
+    evidence = evidence.after(moment(_certifies_from(rollout, now, settings)))
     labels = ripe(evidence.audits, now, settings)
     if rollout.candidate is not None or evidence.reader is None or not is_due(labels, attempts, settings):
         return None
@@ -244,7 +261,11 @@ def shut_by_hand(rollout: Rollout, now: datetime, reason: str) -> Rollout | None
 def _anew(
     rollout: Rollout, policy: Policy, now: datetime, *reasons: str, since: datetime, reader: Reader | None = None
 ) -> Rollout:
-    """Everything to review, and collect for the next certificate; evidence counts from `since`."""
+    """Everything to review, and collect for the next certificate; evidence counts from `since`.
+
+    On the same evidence attempts go on being counted: another policy does not bring back what was spent on it.
+    """
+    made = rollout.attempts.made if since == rollout.since else 0
     closed = collecting_gate(policy, now)
     kept = rollout.previous if not _passes(rollout.live) else rollout.live
     kind = StepKind.SHUT if _passes(rollout.live) or rollout.candidate else StepKind.COLLECTING
@@ -257,7 +278,7 @@ def _anew(
         live=closed,
         candidate=None,
         previous=kept,
-        attempts=Attempts(policy=policy.policy_id, reader=reader or known_reader(rollout)),
+        attempts=Attempts(policy=policy.policy_id, reader=reader or known_reader(rollout), made=made),
     )
 
 
@@ -272,6 +293,12 @@ def _rolled_back(rollout: Rollout, candidate: Gate, now: datetime, *reasons: str
         candidate=None,
         attempts=Attempts(policy=rollout.attempts.policy, reader=rollout.attempts.reader),
     )
+
+
+def coverage(gate: Gate) -> float:
+    """Share of the traffic that its certificates speak of; 0 where there are none."""
+    promises = gate.rule.promises if isinstance(gate.rule, CertifiedThresholds) else ()
+    return sum(promise.certificate.coverage for promise in promises if isinstance(promise.certificate, Certified))
 
 
 def _passes(gate: Gate) -> bool:

@@ -44,6 +44,8 @@ def run(
             seen = service.look()
             gates = {name: _summary(rollout) | {"steps": seen.steps[name]} for name, rollout in seen.rollouts.items()}
             typer.echo(json.dumps(gates))
+            if seen.failed:
+                raise _failure(f"not advanced: {', '.join(seen.failed)}; the log says why", 1)
             return
         stop = Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -171,16 +173,13 @@ def described(rollout: Rollout, steps: int) -> Iterator[str]:
 
 
 def _summary(rollout: Rollout) -> dict[str, Any]:
-    from calibration.certificate import Certified  # noqa: PLC0415
-    from calibration.gate import CertifiedThresholds  # noqa: PLC0415
+    from calibration.loop.advance import coverage  # noqa: PLC0415
 
-    rule = rollout.live.rule
-    promises = rule.promises if isinstance(rule, CertifiedThresholds) else ()
-    coverage = sum(promise.certificate.coverage for promise in promises if isinstance(promise.certificate, Certified))
+    covered = coverage(rollout.live)
     return {
         "live": rollout.live.gate_id,
-        "passes": f"certified for {coverage:.1%} of the traffic" if promises else "closed: everything goes to review",
-        "coverage": round(coverage, 4),
+        "passes": f"certified for {covered:.1%} of the traffic" if covered else "closed: everything goes to review",
+        "coverage": round(covered, 4),
         "candidate": None if rollout.candidate is None else rollout.candidate.gate_id,
         "stage": None if rollout.candidate is None else rollout.candidate.stage.value,
         "policy": rollout.live.policy_version,

@@ -49,7 +49,7 @@ class TrafficTable(Table):
 
 @dataclass(frozen=True)
 class Evidence:
-    """Of one taxonomy and one reader, back to the start of the window."""
+    """Of one taxonomy and one reader."""
 
     reader: Reader | None
     """What made the newest readings; None where there are none, or where workers do not agree yet."""
@@ -58,6 +58,15 @@ class Evidence:
     audits: AuditTable
     traffic: TrafficTable
     """Or the newest part of it, where there is very much."""
+
+    def after(self, start: np.datetime64) -> Evidence:
+        """What was decided from then on."""
+        return Evidence(
+            self.reader,
+            self.outcomes.take(self.outcomes.decided_at >= start),
+            self.audits.take(self.audits.decided_at >= start),
+            self.traffic.take(self.traffic.decided_at >= start),
+        )
 
 
 class EvidenceSource(Protocol):

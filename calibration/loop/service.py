@@ -19,11 +19,11 @@ from pydantic import BaseModel, ValidationError
 
 from calibration.ledger.erasure import expire
 from calibration.ledger.following import sync
-from calibration.ledger.place import LedgerUnavailableError
+from calibration.ledger.place import LedgerError, LedgerUnavailableError
 from calibration.ledger.reading import Ledger
 from calibration.ledger.store import storage_failures
 from calibration.ledger.topic import publish, read_latest
-from calibration.loop.advance import advance, first_rollout, known_reader
+from calibration.loop.advance import advance, first_rollout, known_reader, looks_back_to
 from calibration.loop.evidence import Evidence, EvidenceSource
 from calibration.loop.settings import LoopSettings
 from calibration.loop.watching import drifts
@@ -44,12 +44,18 @@ class UnreadableRecordError(Exception):
     """A record that is no such document. What is written there by hand or by a newer version is never overwritten."""
 
 
+class GatesChangedError(Exception):
+    """Somebody else has written a step since this look began."""
+
+
 @dataclass(frozen=True)
 class Look:
     """What one look at everything led to: for each taxonomy the rollout, and how many steps it took."""
 
     rollouts: dict[str, Rollout]
     steps: dict[str, int]
+    failed: list[str]
+    """Taxonomies that were left where they are; the log says why."""
 
 
 class CalibrationService:
@@ -99,20 +105,29 @@ class CalibrationService:
         policies = documents(self._kafka, "policies", Policy)
         if not policies:
             log.info("no policy", note="publish one with `tidegate calibrate policy FILE`; nothing passes until then")
-            return Look({}, {})
+            return Look({}, {}, [])
         if self._syncing:
             sync(self._kafka, self._ledger)
         self._let_go(policies.values())
         ledger = Ledger.open(self._ledger)
         rollouts = documents(self._kafka, "gates", Rollout)
-        seen = Look({}, {})
+        seen = Look({}, {}, [])
         for taxonomy, policy in policies.items():
             found = rollouts.get(taxonomy)
             if isinstance(policy, UnreadableRecordError) or isinstance(found, UnreadableRecordError):
-                log.error("taxonomy left alone", taxonomy=taxonomy, error=str(policy if found is None else found))
+                unreadable = found if isinstance(found, UnreadableRecordError) else policy
+                log.error("taxonomy left alone", taxonomy=taxonomy, error=str(unreadable))
+                seen.failed.append(taxonomy)
                 continue
-            rollout, steps = self._advance(taxonomy, policy, found, ledger)
-            seen.rollouts[taxonomy], seen.steps[taxonomy] = rollout, steps
+            try:
+                seen.rollouts[taxonomy], seen.steps[taxonomy] = self._advance(taxonomy, policy, found, ledger)
+            except GatesChangedError as error:
+                log.info("looking again", taxonomy=taxonomy, note=str(error))
+            except (KafkaError, LedgerError, *storage_failures()):
+                raise  # concerns all of them
+            except Exception:  # whatever this one brings out, the gates of the others must be watched
+                log.exception("taxonomy failed", taxonomy=taxonomy, note="its gates are not renewed, and expire")
+                seen.failed.append(taxonomy)
         return seen
 
     def _advance(
@@ -125,7 +140,7 @@ class CalibrationService:
             steps = 1
         while True:
             started = time.monotonic()
-            since = max(rollout.since, self._now() - self._settings.window)
+            since = looks_back_to(rollout, self._now(), self._settings)
             evidence = ledger.evidence(taxonomy, ledger.reader(taxonomy) or known_reader(rollout), since)
             after = advance(rollout, policy, evidence, self._now(), self._settings)
             if after is None:
@@ -152,7 +167,7 @@ class CalibrationService:
         """Write a step, unless somebody else has written one in the meantime: then the next look begins from that."""
         present = documents(self._kafka, "gates", Rollout).get(after.taxonomy)
         if present != before:
-            raise KafkaError(f"{after.taxonomy}: its gates were changed by somebody else; looking again")
+            raise GatesChangedError(f"the gates of {after.taxonomy} were changed by somebody else")
         publish_rollout(self._kafka, after)
 
     def _warn_of_drift(self, rollout: Rollout, evidence: Evidence) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.gate import Gate
-from calibration.loop.advance import advance, first_rollout
+from calibration.loop.advance import advance, first_rollout, looks_back_to
 from calibration.loop.evidence import AuditTable, Evidence, TrafficTable, moment
 from calibration.loop.settings import LoopSettings
 from calibration.outcome import Reader
@@ -137,8 +137,8 @@ class Platform:
         """Take all the steps that can be taken now."""
         taken: list[StepKind] = []
         while True:
-            since = max(self.rollout.since, self.now - self.settings.window)
-            after = advance(self.rollout, self.policy, self.evidence(since), self.now, self.settings)
+            evidence = self.evidence(looks_back_to(self.rollout, self.now, self.settings))
+            after = advance(self.rollout, self.policy, evidence, self.now, self.settings)
             if after is None:
                 return taken
             self.rollout = after

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from calibration.gate import CertifiedThresholds
-from calibration.loop.advance import advance
+from calibration.loop.advance import advance, looks_back_to
 from calibration.loop.settings import LoopSettings
 from calibration.outcome import Reader
 from calibration.policy import AuditRates, Policy, Stage
-from calibration.rollout import Rollout, StepKind
+from calibration.rollout import Attempts, Rollout, StepKind
 from deploy.bench.simulation import READER, START, Moderators, Platform, World
 
 POLICY = Policy(
@@ -224,6 +224,40 @@ def test_attempts_share_out_what_the_confidence_leaves() -> None:
     assert spent[0] == pytest.approx(0.05)
     assert sum(spent) < 1 - POLICY.confidence
     assert all(later < earlier for earlier, later in pairwise(spent))
+
+
+def test_a_monitor_begins_where_its_gate_did_however_long_ago(in_force: Platform) -> None:
+    """Its start must not move with the window, nor with evidence that may no longer certify."""
+    gate = in_force.rollout.live
+    much_later = in_force.now + 10 * SETTINGS.window
+    assert looks_back_to(in_force.rollout, much_later, SETTINGS) == gate.created_at
+    moved = in_force.rollout.model_copy(update={"since": in_force.now})
+    assert looks_back_to(moved, in_force.now, SETTINGS) == gate.created_at
+    closed = moved.model_copy(update={"live": gate.closed("x"), "candidate": None})
+    assert looks_back_to(closed, much_later, SETTINGS) == much_later - SETTINGS.window
+
+
+def test_what_may_not_certify_is_left_out_of_an_attempt_though_it_is_looked_at(in_force: Platform) -> None:
+    found = in_force
+    found.rollout = found.rollout.model_copy(update={"since": found.now, "candidate": None, "attempts": Attempts()})
+    start = found.now
+    live(found, StepKind.SHADOW, ticks=120)
+    assert found.rollout.candidate is not None
+    assert found.rollout.candidate.calibrator is not None
+    assert found.rollout.candidate.provenance is not None
+    assert found.rollout.candidate.provenance.certifying_from >= start
+
+
+def test_another_policy_does_not_bring_back_what_was_spent(in_force: Platform) -> None:
+    spent = in_force.rollout.attempts.made
+    assert spent > 0
+    evidence = in_force.evidence(in_force.rollout.since)
+    for name, error in (("stricter", 0.03), ("looser", 0.1)):
+        policy = POLICY.model_copy(update={"policy_id": name, "max_error": error})
+        rollout = in_force.rollout.model_copy(update={"candidate": None})
+        after = advance(rollout, policy, evidence, in_force.now, SETTINGS)
+        assert after is not None
+        assert (after.attempts.policy, after.attempts.made, after.attempts.labels) == (name, spent, 0)
 
 
 def test_evidence_from_before_an_alarm_is_not_used_again(in_force: Platform) -> None:

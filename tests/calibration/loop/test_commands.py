@@ -125,9 +125,28 @@ def test_a_record_that_cannot_be_read_is_never_overwritten(cluster: KafkaSetting
     (tmp_path / "policy.yaml").write_text(TERMS)
     calibrate("policy", tmp_path / "policy.yaml")
     publish(cluster, "gates", "scenes", b'{"schema_version": 2}')
-    assert look() == {}
+    assert "not advanced: scenes" in calibrate("run", "--once", code=1).stderr
     assert isinstance(documents(cluster, "gates", Rollout)["scenes"], UnreadableRecordError)
     assert "can read" in calibrate("status").stderr
+
+
+def test_one_taxonomy_that_fails_leaves_the_others_watched(
+    cluster: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("fi-8", "scenes"):
+        (tmp_path / "policy.yaml").write_text(TERMS.replace("scenes", name))
+        calibrate("policy", tmp_path / "policy.yaml")
+
+    def advance(rollout: Rollout, *rest: object) -> None:
+        if rollout.taxonomy == "fi-8":
+            raise ValueError("a defect that only its outcomes bring out")
+
+    monkeypatch.setattr("calibration.loop.service.advance", advance)
+    failed = CliRunner().invoke(app, ["run", "--once"])  # its log has a traceback, as it should
+    assert failed.exit_code == 1
+    assert "not advanced: fi-8" in failed.stderr
+    assert json.loads(failed.stdout.splitlines()[-1]).keys() == {"scenes"}
+    assert rollout(cluster).sequence == 1
 
 
 def test_a_broker_that_is_away_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
