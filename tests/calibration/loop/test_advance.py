@@ -283,3 +283,19 @@ def test_where_moderators_are_few_audits_go_where_something_could_pass() -> None
     assert "reviewed blind, and none below" in found.rollout.steps[-1].reasons[-1]
     live(found, StepKind.FULL, ticks=160)
     assert found.true_error()[1] <= few.max_error
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_over_many_platforms_the_promise_is_broken_as_seldom_as_it_says() -> None:
+    """Through all attempts, promotions and replacements: by the true error of every gate that came into full force."""
+    broken, platforms = 0, 60
+    for seed in range(100, 100 + platforms):
+        found, errors = platform(seed=seed), []
+        for _ in range(70):
+            if StepKind.FULL in found.tick(800):
+                errors.append(found.true_error(n=100_000)[1])
+        assert errors, f"seed {seed}: no gate came into full force"
+        broken += max(errors) > POLICY.max_error
+    allowed = 1 - POLICY.confidence
+    assert broken <= platforms * allowed + 2 * np.sqrt(platforms * allowed * (1 - allowed))
