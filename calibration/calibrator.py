@@ -11,14 +11,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import AwareDatetime, Field, FiniteFloat, model_validator
 
 from calibration.certificate import Count
-from calibration.contract import Contract, Versioned
-from calibration.fitting.features import NAMES
+from calibration.contract import Contract
+from calibration.fitting.features import VERSIONS
 from calibration.fitting.scoring import Intercepts, Posterior, Scored
 from calibration.metrics import Metrics
 from calibration.outcome import Reader, Signals
@@ -71,9 +71,12 @@ class HeldOut(Contract):
     judged_until: AwareDatetime
 
 
-class Calibrator(Versioned):
+class Calibrator(Contract):
     """P(correct) = sigmoid(x'b + u_label + v_source), with the posterior of b, u and v in Gaussian form."""
 
+    schema_version: Literal[1, 2] = 1
+    """2 where there was a second look among its outcomes: it has two more features. A reader refuses a version that it
+    does not know."""
     calibrator_id: Annotated[str, Field(min_length=1, max_length=128)]
     """Of its content: the same outcomes give the same id, whenever and in whatever order they are fitted."""
     created_at: AwareDatetime
@@ -117,15 +120,19 @@ class Calibrator(Versioned):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         features = tuple(coefficient.feature for coefficient in self.coefficients)
-        if features != NAMES:
-            raise ValueError(f"coefficients: version 1 has the features {', '.join(NAMES)}, not {', '.join(features)}")
-        if {len(self.covariance), *map(len, self.covariance)} != {len(NAMES)}:
-            raise ValueError(f"covariance: it must have {len(NAMES)} rows and columns")
+        names = tuple(feature.name for feature in VERSIONS[self.schema_version])
+        if features != names:
+            raise ValueError(
+                f"coefficients: version {self.schema_version} has the features {', '.join(names)}, "
+                f"not {', '.join(features)}"
+            )
+        if {len(self.covariance), *map(len, self.covariance)} != {len(names)}:
+            raise ValueError(f"covariance: it must have {len(names)} rows and columns")
         for group in (self.labels, self.sources):
             if len({each.name for each in group}) != len(group):
                 raise ValueError("labels, sources: a name stands there twice")
-            if any(len(each.slope) != len(NAMES) for each in group):
-                raise ValueError(f"labels, sources: a slope must have {len(NAMES)} numbers")
+            if any(len(each.slope) != len(names) for each in group):
+                raise ValueError(f"labels, sources: a slope must have {len(names)} numbers")
         self._root()
         if self.calibrator_id != (found := content_id(self)):
             raise ValueError(
@@ -149,10 +156,20 @@ class Calibrator(Versioned):
     @cached_property
     def _posterior(self) -> Posterior:
         return Posterior(
+            version=self.schema_version,
             mean=np.array([coefficient.value for coefficient in self.coefficients]),
             root=self._root(),
-            labels=_intercepts(self.labels, self.label_sd),
-            sources=_intercepts(self.sources, self.source_sd),
+            labels=self._intercepts(self.labels, self.label_sd),
+            sources=self._intercepts(self.sources, self.source_sd),
+        )
+
+    def _intercepts(self, group: tuple[Intercept, ...], sd: float) -> Intercepts:
+        return Intercepts.of(
+            tuple(each.name for each in group),
+            np.array([each.value for each in group]),
+            np.array([each.slope for each in group]).reshape(len(group), len(self.coefficients)),
+            np.array([each.rest for each in group]),
+            sd**2,
         )
 
     def _root(self) -> Floats:
@@ -182,13 +199,3 @@ def content_id(calibrator: Calibrator) -> str:
         [[[each.name, each.value, each.slope, each.rest] for each in group] for group in groups],
     ]
     return "c-" + hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
-
-
-def _intercepts(group: tuple[Intercept, ...], sd: float) -> Intercepts:
-    return Intercepts.of(
-        tuple(each.name for each in group),
-        np.array([each.value for each in group]),
-        np.array([each.slope for each in group]).reshape(len(group), len(NAMES)),
-        np.array([each.rest for each in group]),
-        sd**2,
-    )

@@ -50,3 +50,6 @@ class Signals(Contract):
     """Entropy of the candidate distribution, in nats."""
     label_mass: Probability | None = None
     """Unnormalised probability of all candidates together; far below 1 means the model wanted to say something else."""
+    agreement: Probability | None = None
+    """Of a second look: the mean, over further answers drawn at a temperature, of the probability that each gave the
+    label. An answer that could not be read counts 0. None where nobody looked twice."""

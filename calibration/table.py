@@ -6,7 +6,7 @@ A missing number is nan, a missing label or source the empty string. Rows keep t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
@@ -59,6 +59,19 @@ class SignalTable(Table):
     label_probability: Floats
     label_margin: Floats
     label_entropy: Floats
+    agreement: Floats = field(default_factory=lambda: np.empty(0))
+    """Left out: nobody looked twice, nan in every row."""
+
+    def __post_init__(self) -> None:
+        if not len(self.agreement):
+            object.__setattr__(self, "agreement", np.full(len(self.label), np.nan))
+        super().__post_init__()
+
+    @property
+    def looked(self) -> Bools:
+        """(n,): whether a second look was taken and answered."""
+        known: Bools = ~np.isnan(self.agreement)
+        return known
 
     @classmethod
     def of(cls, readings: Iterable[tuple[str | None, str, Signals]]) -> Self:
@@ -76,6 +89,7 @@ class SignalTable(Table):
             label_probability=column("label_probability"),
             label_margin=column("label_margin"),
             label_entropy=column("label_entropy"),
+            agreement=column("agreement"),
         )
 
 

@@ -15,7 +15,14 @@ from calibration.loop.settings import LoopSettings
 from calibration.settings import KafkaSettings, LedgerSettings
 from deploy.finding import Finding, public
 from review.settings import ReviewSettings, ValkeySettings
-from worker.settings import EngineSettings, GateSettings, IntakeSettings, ServingSettings, StreamSettings
+from worker.settings import (
+    EngineSettings,
+    GateSettings,
+    IntakeSettings,
+    SecondLookSettings,
+    ServingSettings,
+    StreamSettings,
+)
 
 ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     KafkaSettings,
@@ -24,6 +31,7 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     StreamSettings,
     IntakeSettings,
     EngineSettings,
+    SecondLookSettings,
     GateSettings,
     ServingSettings,
     LedgerSettings,

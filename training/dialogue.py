@@ -1,4 +1,8 @@
-"""One dialogue as the model sees it: the worker's question about an image, and an answer in the response format."""
+"""One dialogue as the model sees it: the worker's question about an image, and an answer in the response format.
+
+Works for any checkpoint of the Qwen-VL kind. The question's tokens are those that the engine is given when the model
+serves (`worker.engine.chat`): what is trained is what is served.
+"""
 
 from __future__ import annotations
 
@@ -9,119 +13,151 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from training.tiny import END
+from worker.engine.finish import Finish
 from worker.reading.prompt import build_prompt
+from worker.reading.response import Parsed, parse_response
 from worker.reading.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
-    from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+    from transformers import LogitsProcessorList, PreTrainedModel, Qwen2_5_VLProcessor
+
+IGNORED = -100
+"""The label of a token that is not trained on."""
+VISUAL = ("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")
+"""Never to be sampled: each would be taken for an image that is not there."""
 
 
 def answer_text(reasoning: Mapping[str, str], label: str, confidence: float | None = None) -> str:
     """The response format; `reasoning` holds its five sections in their order, and stage 1 says no confidence."""
     sections = "".join(f"<{name}>{text}</{name}>" for name, text in reasoning.items())
-    said = "" if confidence is None else f"<confidence>{confidence:.2f}</confidence>"
-    return f"<think>{sections}</think><answer>{label}</answer>{said}"
+    return f"<think>{sections}</think><answer>{label}</answer>{confidence_text(confidence)}"
+
+
+def confidence_text(confidence: float | None) -> str:
+    """The last part of an answer: two digits behind the point."""
+    return "" if confidence is None else f"<confidence>{confidence:.2f}</confidence>"
 
 
 class Dialogue:
-    """Tensors of one question for a batch of images that all have the same size."""
+    """Questions and answers as tensors, for one processor and some taxonomies."""
 
-    def __init__(self, processor: Qwen2_5_VLProcessor, taxonomy: Taxonomy) -> None:
-        prompt = build_prompt(taxonomy)
-        self.processor = processor
-        self.tokenizer = processor.tokenizer
-        messages: list[dict[str, Any]] = [
+    def __init__(self, processor: Qwen2_5_VLProcessor, taxonomies: Mapping[str, Taxonomy]) -> None:
+        self.processor: Any = processor
+        self.tokenizer: Any = self.processor.tokenizer
+        self.tokenizer.padding_side = "left"  # what generates
+        self.taxonomies = taxonomies
+        self.pad_id = int(self.tokenizer.pad_token_id)
+        self.end_id = int(self.tokenizer.eos_token_id)
+        self.image_id = int(self.tokenizer.convert_tokens_to_ids("<|image_pad|>"))
+        self.never = [self.tokenizer.convert_tokens_to_ids(name) for name in VISUAL]
+        self._pieces: dict[int, str] = {}
+        self._questions = {name: self._question(taxonomy) for name, taxonomy in taxonomies.items()}
+
+    @property
+    def factor(self) -> int:
+        """What the sides of an image are multiples of, in pixels."""
+        vision = self.processor.image_processor
+        return int(vision.patch_size * vision.merge_size)
+
+    def messages(self, taxonomy: str) -> list[dict[str, Any]]:
+        """The question as a conversation, with a place for its image."""
+        prompt = build_prompt(self.taxonomies[taxonomy])
+        return [
             {"role": "system", "content": prompt.system},
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt.user}]},
         ]
-        self.question = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        self.taxonomy = taxonomy
-        self.label_ids = torch.tensor([self.one_token(label) for label in taxonomy.labels])
-        self.answer_id = self.one_token("<answer>")
-        self.confidence_id = self.one_token("<confidence>")
-        self.pad_id = self.one_token(self.tokenizer.pad_token)
-        self.end_id = self.one_token(END)
 
-    def one_token(self, text: str) -> int:
-        """The id of a text that the tokenizer knows as a whole.
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text, none added."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-        Raises:
-            ValueError: it is several tokens.
-        """
-        ids = self.tokenizer(text)["input_ids"]
-        if len(ids) != 1:
-            raise ValueError(
-                f"{text!r} is {len(ids)} tokens; training needs it to be one: make the tokenizer for this prompt"
-            )
-        return int(ids[0])
+    def piece(self, token: int) -> str:
+        """The text of one token."""
+        if token not in self._pieces:
+            self._pieces[token] = str(self.tokenizer.decode([token]))
+        return self._pieces[token]
 
-    def ask(self, images: Sequence[NDArray[np.uint8]]) -> dict[str, Tensor]:
-        """The question about each image (height, width, 3), as the model's inputs; ids are (batch, question)."""
-        return dict(self.processor(text=[self.question] * len(images), images=list(images), return_tensors="pt"))
+    def ask(self, images: Sequence[NDArray[np.uint8]], taxonomies: Sequence[str]) -> dict[str, Tensor]:
+        """The question about each image (height, width, 3), on the model's grid; ids are (batch, longest question)."""
+        seen = dict(self.processor.image_processor(images=list(images), return_tensors="pt"))
+        merge = self.processor.image_processor.merge_size**2
+        questions = []
+        for taxonomy, grid in zip(taxonomies, seen["image_grid_thw"].tolist(), strict=True):
+            before, after = self._questions[taxonomy]
+            visual = [self.image_id] * (grid[0] * grid[1] * grid[2] // merge)
+            questions.append(torch.tensor(before + visual + after))
+        ids = pad_sequence(questions, batch_first=True, padding_value=self.pad_id, padding_side="left")
+        lengths = torch.tensor([len(question) for question in questions])
+        mask = (torch.arange(ids.shape[1]) >= ids.shape[1] - lengths[:, None]).long()
+        kinds = (ids == self.image_id).long()
+        return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": kinds, **seen}
 
     def tokens(self, answers: Sequence[str]) -> Tensor:
-        """The answers with their end, (batch, longest) padded on the right."""
-        ids = [torch.tensor([*self.tokenizer(answer)["input_ids"], self.end_id]) for answer in answers]
-        return torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=self.pad_id)
+        """The answers with their end, (batch, longest) padded on the right with IGNORED."""
+        ids = [torch.tensor([*self.encode(answer), self.end_id]) for answer in answers]
+        return pad_sequence(ids, batch_first=True, padding_value=IGNORED)
 
-    def logits(self, model: Qwen2_5_VLForConditionalGeneration, question: dict[str, Tensor], answers: Tensor) -> Tensor:
-        """What the model would say at each token of the answers: (batch, longest, vocabulary)."""
-        length = answers.shape[1]
-        ids = torch.cat([question["input_ids"], answers], dim=1)
-        kinds = torch.nn.functional.pad(question["mm_token_type_ids"], (0, length))
-        # Every row has the same question and the same image size, hence the same positions. Padding stands behind the
-        # end and is not trained on, so causal attention needs no mask.
-        grid = question["image_grid_thw"]
-        places, _ = model.model.get_rope_index(ids[:1], mm_token_type_ids=kinds[:1], image_grid_thw=grid[:1])
-        hidden = model.model(
-            input_ids=ids,
-            pixel_values=question["pixel_values"],
-            image_grid_thw=grid,
-            position_ids=places.expand(-1, len(ids), -1),
-            use_cache=False,
-        ).last_hidden_state
-        logits: Tensor = model.lm_head(hidden[:, -length - 1 : -1])
-        return logits
+    def exchange(
+        self, images: Sequence[NDArray[np.uint8]], taxonomies: Sequence[str], answers: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Question and answer as a model's inputs: answers stand at the right end, `labels` are theirs alone."""
+        inputs = self.ask(images, taxonomies)
+        labels = self.tokens(answers)
+        said = labels != IGNORED
+        inputs["labels"] = torch.cat([torch.full_like(inputs["input_ids"], IGNORED), labels], dim=1)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], labels.where(said, self.pad_id)], dim=1)
+        inputs["attention_mask"] = torch.cat([inputs["attention_mask"], said.long()], dim=1)
+        inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(labels)], dim=1)
+        return inputs
 
     def generate(
-        self, model: Qwen2_5_VLForConditionalGeneration, images: Sequence[NDArray[np.uint8]], max_tokens: int = 64
-    ) -> tuple[Tensor, Tensor]:
-        """Greedy answers with their end, (batch, longest) padded on the right, and the logits that they came from."""
-        question = self.ask(images)
+        self,
+        model: PreTrainedModel,
+        images: Sequence[NDArray[np.uint8]],
+        taxonomies: Sequence[str],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        processors: LogitsProcessorList | None = None,
+    ) -> Tensor:
+        """Answers with their end, (batch, longest) padded on the right.
+
+        Greedy at temperature 0, else sampled from the model's whole distribution.
+        """
+        question = {name: tensor.to(model.device) for name, tensor in self.ask(images, taxonomies).items()}
+        sampling: dict[str, Any] = {"do_sample": False}
+        if temperature > 0:
+            sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
         untyped: Any = model  # the declared arguments of generate() leave out the model's own inputs
         with torch.no_grad():
             said = untyped.generate(
                 **question,
+                **sampling,
                 max_new_tokens=max_tokens,
-                do_sample=False,
-                return_dict_in_generate=True,
-                output_logits=True,
+                suppress_tokens=self.never,
+                eos_token_id=[self.end_id, self.pad_id],
+                pad_token_id=self.pad_id,
+                logits_processor=processors,
             )
-        return said.sequences[:, question["input_ids"].shape[1] :], torch.stack(said.logits, dim=1)
-
-    def label_id(self, labels: Sequence[str]) -> Tensor:
-        """(batch,): the token of each label."""
-        return self.label_ids[[self.taxonomy.labels.index(label) for label in labels]]
-
-    def label_places(self, answers: Tensor) -> Tensor:
-        """(batch,): where each answer's label stands, just behind `<answer>`; 0 where there is none."""
-        return _behind(answers, self.answer_id)
-
-    def number_places(self, answers: Tensor) -> Tensor:
-        """(batch,): where the digits of each answer's confidence stand, behind `<confidence>0.`; 1 without one."""
-        return _behind(answers, self.confidence_id) + 1
-
-    def label_probabilities(self, logits: Tensor, places: Tensor) -> Tensor:
-        """(batch, n_labels): what the model believes of each label at those places, among the labels."""
-        return logits[torch.arange(len(places)), places][:, self.label_ids].softmax(dim=1)
+        answers: Tensor = said[:, question["input_ids"].shape[1] :]
+        return answers
 
     def text(self, answers: Tensor) -> list[str]:
         """The answers as the worker reads them."""
-        return [self.tokenizer.decode(ids[(ids != self.pad_id) & (ids != self.end_id)]) for ids in answers]
+        return [self.tokenizer.decode(ids[(ids != self.pad_id) & (ids != self.end_id)]) for ids in answers.cpu()]
 
+    def parse(self, text: str, ended: bool, taxonomy: str) -> Parsed | None:
+        """The worker's own reading of an answer; None where it would be none."""
+        response = parse_response(text, Finish.STOP if ended else Finish.LENGTH, self.taxonomies[taxonomy])
+        return response if isinstance(response, Parsed) else None
 
-def _behind(answers: Tensor, token: int) -> Tensor:
-    places = torch.arange(answers.shape[1])
-    return torch.where(answers == token, places + 1, 0).amax(dim=1).clamp(max=answers.shape[1] - 1)
+    def _question(self, taxonomy: Taxonomy) -> tuple[list[int], list[int]]:
+        """Its tokens before and behind those of the image."""
+        text = self.processor.apply_chat_template(
+            self.messages(taxonomy.name), add_generation_prompt=True, tokenize=False
+        )
+        ids = self.encode(text)
+        place = ids.index(self.image_id)
+        return ids[:place], ids[place + 1 :]

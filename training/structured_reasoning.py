@@ -1,55 +1,53 @@
 """Stage 1, structured reasoning: the model learns to describe an image in five sections and to name a label.
 
-Supervised on the answer's tokens. Labels are samples of the truth, never its most probable value, so that the
-probability of the label's token learns to be the probability of the label.
+Supervised on the answer's tokens. Labels are those that people gave, one by one, never the most frequent one of an
+image, so that the probability of the label's token learns to be the probability of the label.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import torch
-from torch.nn.functional import cross_entropy
+from torch import Tensor
+from trl import SFTConfig, SFTTrainer
 
-from training.data import Batches
-from training.dialogue import Dialogue, answer_text
-
-if TYPE_CHECKING:
-    from transformers import Qwen2_5_VLForConditionalGeneration
+from training.dialogue import answer_text
+from training.run import Run
+from training.stage import ResumesWhole, Stage, rows
 
 
-def train(
-    model: Qwen2_5_VLForConditionalGeneration,
-    dialogue: Dialogue,
-    batches: Batches,
-    *,
-    learning_rate: float = 2e-3,
-    report: Callable[[int, float], None] = lambda step, loss: None,
-) -> None:
-    """Train `model` in place on each batch once; `report` gets step and loss."""
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_and_cosine(len(batches)))
-    model.train()
-    for step, batch in enumerate(batches, start=1):
-        answers = dialogue.tokens([answer_text(example.reasoning, example.label) for example in batch])
-        logits = dialogue.logits(model, dialogue.ask([example.image for example in batch]), answers)
-        loss = cross_entropy(logits.flatten(0, 1), answers.flatten(), ignore_index=dialogue.pad_id)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        report(step, loss.item())
-    model.eval()
+def train(run: Run) -> None:
+    """Run stage 1, or go on with it where it was killed.
+
+    Raises:
+        RunError: the batch cannot be spread over the processes.
+    """
+    stage = Stage.load(run, "reasoning")
+    how = run.config.reasoning
+
+    def row(number: int) -> dict[str, Any]:
+        example = stage.examples[number]
+        assert example.reasoning is not None  # others are not in this stage
+        answer = answer_text(example.reasoning, example.label)
+        return {"image": example.image, "taxonomy": example.taxonomy, "answer": answer}
+
+    def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        columns = ([one[name] for one in batch] for name in ("image", "taxonomy", "answer"))
+        return stage.dialogue.exchange(*columns)
+
+    trainer = ReasoningTrainer(
+        model=stage.model,
+        # Truncated at a length, an image would lose tokens that its pixels still stand for.
+        args=SFTConfig(**stage.arguments(how, sequences=how.batch), max_length=None),
+        train_dataset=rows(len(stage.examples), row),
+        data_collator=collate,
+        processing_class=stage.dialogue.processor,
+        peft_config=stage.adapters(),
+        callbacks=stage.callbacks(),
+    )
+    stage.train(trainer)
 
 
-def warm_up_and_cosine(steps: int, warm_up: float = 0.05) -> Callable[[int], float]:
-    """Share of the learning rate at a step: a linear rise, then half a cosine to zero."""
-
-    def share(step: int) -> float:
-        rise = (step + 1) / max(1.0, warm_up * steps)
-        return min(rise, 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
-
-    return share
+class ReasoningTrainer(ResumesWhole, SFTTrainer):
+    """SFT as it is in TRL."""

@@ -1,120 +1,213 @@
 """Stage 2, verbalised confidence: the model learns to say how sure it is, as a number behind its answer.
 
-First it reads fresh images greedily, as it will be served. Then it learns two things from its own words. At the label:
-the true one, while it goes on reading its own; trained on its own labels there, it would grow surer than it is right.
-At the number: its own probability of the label that it chose.
+First the scaffold of stage 1 reads fresh images: greedily, as it will serve, and several times by sampling. How many of
+the samples agree with an answer, and whether it was right, make the confidence that it should have come with
+(`training.targets`). Then the model learns from its own answers, the wrong ones too, each with that number behind it.
+
+At the label the true one is trained on while the input goes on with the model's own: trained on its own labels there,
+the model would grow surer of them than it is right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import takewhile
+from typing import Any
 
-import structlog
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
+from trl import SFTConfig, SFTTrainer
 
-from training.data import Batches, Example
-from training.dialogue import Dialogue
-from training.structured_reasoning import warm_up_and_cosine
-
-if TYPE_CHECKING:
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
-log = structlog.get_logger()
-
-GRID = torch.arange(0.05, 0.96, 0.05)
-"""The confidences that may be said."""
-WIDTH = 0.07
-"""Standard deviation of the target around its confidence: a neighbouring number is nearly right."""
-LABEL_WEIGHT, NUMBER_WEIGHT = 4.0, 20.0
-"""In the loss, against 1 for all else: that was learned in stage 1, or is always the same."""
+from training.config import ConfidenceStage
+from training.data.loading import Example
+from training.dialogue import IGNORED, Dialogue, confidence_text
+from training.numbers import GRID, NumberTokens
+from training.run import Run, RunError
+from training.sampling import Sampled, read_sampled, sampled_path
+from training.stage import ResumesWhole, Stage, rows
+from training.targets import Samples, choose, confidence_targets, spread, tokenised_brier
+from worker.reading.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True, slots=True)
-class OwnReading:
-    """What the model itself said of an image."""
+class Exercise:
+    """One of the model's own answers, and the confidence that it should have come with."""
 
-    example: Example
+    number: int
+    """Of the item among the stage's."""
     text: str
     """Up to `</answer>`."""
+    label: str
+    truth: str
     confidence: float
-    """Its probability of the label that it chose, among the labels."""
 
 
-def read(
-    model: Qwen2_5_VLForConditionalGeneration,
-    dialogue: Dialogue,
-    batches: Batches,
-    report: Callable[[int, float], None] = lambda step, share: None,
-) -> list[OwnReading]:
-    """The model's greedy readings; `report` gets the number of the batch and the share of usable answers in it.
+def train(run: Run) -> None:
+    """Run stage 2 on the sampled answers of the run, or go on with it where it was killed.
 
     Raises:
-        ValueError: the model names a label in less than half of its answers.
+        RunError: no answers have been sampled yet, or hardly any names a label.
     """
-    readings: list[OwnReading] = []
-    asked = 0
-    for step, batch in enumerate(batches, start=1):
-        said, logits = dialogue.generate(model, [example.image for example in batch])
-        places = dialogue.label_places(said)
-        chosen = dialogue.label_ids == said[torch.arange(len(batch)), places][:, None]
-        own = (dialogue.label_probabilities(logits, places) * chosen).sum(dim=1)
-        usable = 0
-        for example, text, confidence, names_label in zip(
-            batch, dialogue.text(said), own.tolist(), chosen.any(dim=1).tolist(), strict=True
-        ):
-            answer, closing, _ = text.partition("</answer>")
-            if names_label and closing:
-                readings.append(OwnReading(example, answer + closing, confidence))
-                usable += 1
-        asked += len(batch)
-        report(step, usable / len(batch))
-    if len(readings) < asked / 2:
-        raise ValueError(f"only {len(readings)} of {asked} answers name a label: train stage 1 for longer")
-    log.info("own readings", asked=asked, without_label=asked - len(readings))
-    return readings
+    stage = Stage.load(run, "confidence")
+    how = run.config.confidence
+    exercises = make_exercises(run, stage)
+    numbers = NumberTokens.of(stage.dialogue, GRID)
+
+    def row(place: int) -> dict[str, Any]:
+        exercise = exercises[place]
+        return {"image": stage.examples[exercise.number], "exercise": exercise}
+
+    def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+        examples, said = ([one[name] for one in batch] for name in ("image", "exercise"))
+        return prepare(stage.dialogue, numbers, how, examples, said)
+
+    trainer = ConfidenceTrainer(
+        how,
+        numbers,
+        model=stage.model,
+        args=SFTConfig(**stage.arguments(how, sequences=how.batch), max_length=None),
+        train_dataset=rows(len(exercises), row),
+        data_collator=collate,
+        processing_class=stage.dialogue.processor,
+        peft_config=stage.adapters(),
+        callbacks=stage.callbacks(),
+    )
+    stage.train(trainer)
 
 
-def train(
-    model: Qwen2_5_VLForConditionalGeneration,
+def make_exercises(run: Run, stage: Stage) -> list[Exercise]:
+    """The served answer to every item and some drawn ones, with the confidences that they should have come with.
+
+    Raises:
+        RunError: nothing has been sampled, or not all.
+    """
+    path, how = sampled_path(run), run.config.confidence
+    sampled = read_sampled(path) if path.exists() else []
+    if len(sampled) < len(stage.examples):
+        raise RunError(
+            f"{len(sampled)} of {len(stage.examples)} items have been sampled: run `tidegate train sample` first"
+        )
+    rng = np.random.default_rng(run.config.seed)
+    exercises = []
+    for name, taxonomy in stage.dialogue.taxonomies.items():
+        mine = [one for one in sampled if one.taxonomy == name]
+        if not mine:
+            continue
+        samples = as_samples(mine, taxonomy)
+        chosen = choose(samples, how.further_answers, rng)
+        targets = confidence_targets(samples, chosen, how.correctness_weight)
+        for item, column, target in zip(chosen.item, chosen.column, targets.tolist(), strict=True):
+            one = mine[item]
+            label = one.answers[column].label
+            assert label is not None  # only such are chosen
+            exercises.append(Exercise(one.number, one.answers[column].text, label, one.truth, target))
+    return exercises
+
+
+def as_samples(sampled: Sequence[Sampled], taxonomy: Taxonomy) -> Samples:
+    """The answers as arrays; beliefs are left out unless every readable answer came with one."""
+    place = {label: at for at, label in enumerate(taxonomy.labels)}
+    labels = [[-1 if said.label is None else place[said.label] for said in one.answers] for one in sampled]
+    unknown = (math.nan,) * len(place)
+    beliefs = np.array([[said.belief or unknown for said in one.answers] for one in sampled])
+    sums = beliefs.sum(axis=2, keepdims=True)
+    return Samples(
+        label=np.array(labels),
+        truth=np.array([place[one.truth] for one in sampled]),
+        n_labels=len(place),
+        belief=beliefs / sums,
+    )
+
+
+def prepare(
     dialogue: Dialogue,
-    readings: Sequence[OwnReading],
-    *,
-    size: int = 32,
-    learning_rate: float = 1e-3,
-    report: Callable[[int, float], None] = lambda step, loss: None,
-) -> None:
-    """Train `model` in place on each reading once, `size` at a time; `report` gets step and loss."""
-    number_ids = torch.tensor([dialogue.one_token(f"{number:.2f}"[2:]) for number in GRID.tolist()])
-    starts = range(0, len(readings), size)
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_and_cosine(len(starts)))
-    model.train()
-    for step, start in enumerate(starts, start=1):
-        batch = readings[start : start + size]
-        rows = torch.arange(len(batch))
-        off = GRID - torch.tensor([reading.confidence for reading in batch])[:, None]
-        numbers = GRID[off.abs().argmin(dim=1)].tolist()
-        said = [f"{own.text}<confidence>{number:.2f}</confidence>" for own, number in zip(batch, numbers, strict=True)]
-        answers = dialogue.tokens(said)
-        at_label, at_number = dialogue.label_places(answers), dialogue.number_places(answers)
-        logits = dialogue.logits(model, dialogue.ask([reading.example.image for reading in batch]), answers)
+    numbers: NumberTokens,
+    how: ConfidenceStage,
+    examples: Sequence[Example],
+    exercises: Sequence[Exercise],
+) -> dict[str, Tensor]:
+    """One batch: the model's own answers as inputs, and what is trained on at each of their tokens.
 
-        targets = answers.clone()
-        targets[rows, at_label] = dialogue.label_id([reading.example.label for reading in batch])
-        weights = (answers != dialogue.pad_id).float()
-        weights[rows, at_label] = LABEL_WEIGHT
-        weights[rows, at_number] = 0.0
-        words = (cross_entropy(logits.transpose(1, 2), targets, reduction="none") * weights).sum()
-        near = (-(off**2) / (2 * WIDTH**2)).softmax(dim=1)
-        number = -(near * logits[rows, at_number].log_softmax(dim=1)[:, number_ids]).sum()
-        loss = (words + NUMBER_WEIGHT * number) / (weights.sum() + NUMBER_WEIGHT * len(batch))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        report(step, loss.item())
-    model.eval()
+    Returns:
+        A model's inputs; `labels` (batch, length), where a wrong label begins the token of the true one, and nothing
+        for the rest of it; `weights` (batch, length) of the tokens in the loss, 0 where the number stands;
+        `number_at` (batch,) that place, and `wanted` (batch, m) what is wanted there: costs of the number tokens for
+        the tokenised Brier score, else their probabilities.
+    """
+    written = [f"{one.text}{confidence_text(numbers.nearest(one.confidence))}" for one in exercises]
+    inputs = dialogue.exchange(
+        [example.image for example in examples], [example.taxonomy for example in examples], written
+    )
+    labels = inputs["labels"]
+    trained = labels != IGNORED
+    start = int(trained.any(dim=0).nonzero()[0])
+    inputs["weights"] = trained.float()
+    inputs["number_at"] = start + trained.sum(dim=1) - numbers.back
+    for row, (one, text, example) in enumerate(zip(exercises, written, examples, strict=True)):
+        other = next(label for label in dialogue.taxonomies[example.taxonomy].labels if label != one.label)
+        own, true = dialogue.encode(text), dialogue.encode(_relabelled(text, one.truth))
+        at = _common(own, true if one.label != one.truth else dialogue.encode(_relabelled(text, other)))
+        inputs["weights"][row, start + at] = how.label_weight
+        if one.label != one.truth:
+            labels[row, start + at] = true[at]
+            tail = _common(own[:at:-1], true[:at:-1])
+            labels[row, start + at + 1 : start + len(own) - tail] = IGNORED
+    inputs["weights"] *= labels != IGNORED
+    inputs["weights"][torch.arange(len(exercises)), inputs["number_at"]] = 0.0
+    targets = np.array([one.confidence for one in exercises])
+    inputs["wanted"] = (
+        torch.from_numpy(tokenised_brier(targets, numbers.values.double().numpy())).float()
+        if how.loss == "tokenised_brier"
+        else numbers.by_token(torch.from_numpy(spread(targets, numbers.grid, how.spread)).float())
+    )
+    return inputs
+
+
+class ConfidenceTrainer(ResumesWhole, SFTTrainer):
+    """SFT whose tokens have weights, and whose number is trained on what it means."""
+
+    def __init__(self, how: ConfidenceStage, numbers: NumberTokens, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._how, self._numbers = how, numbers
+        self.model_accepts_loss_kwargs = False  # each batch is averaged in here
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The weighted mean over tokens, the number's loss among them."""
+        labels, weights, number_at, wanted = (inputs.pop(name) for name in ("labels", "weights", "number_at", "wanted"))
+        rows, length = torch.arange(len(labels), device=labels.device), labels.shape[1]
+        kept = length - int((weights != 0).any(dim=0).nonzero()[0])
+        outputs = model(**inputs, logits_to_keep=kept + 1, use_cache=False)
+        logits = outputs.logits[:, :-1].float()
+        tokens = cross_entropy(logits.transpose(1, 2), labels[:, -kept:], ignore_index=IGNORED, reduction="none")
+        words = (tokens * weights[:, -kept:]).sum()
+        said = logits[rows, number_at - (length - kept)].log_softmax(dim=1)[:, self._numbers.ids.to(labels.device)]
+        number = number_loss(said, wanted, self._how.loss).sum()
+        loss = (words + self._how.number_weight * number) / (weights.sum() + self._how.number_weight * len(labels))
+        self._metrics["train"]["number_loss"].append(number.item() / len(labels))
+        return (loss, outputs) if return_outputs else loss
+
+
+def number_loss(said: Tensor, wanted: Tensor, kind: str) -> Tensor:
+    """(batch,) from log-probabilities (batch, m) of the number tokens, and what is wanted of them."""
+    if kind == "likelihood":
+        return -(wanted * said).sum(dim=1)
+    mass = said.logsumexp(dim=1)  # the first duty is to say a number at all
+    return (wanted * (said - mass[:, None]).exp()).sum(dim=1) - mass
+
+
+def _relabelled(text: str, label: str) -> str:
+    """The same answer with another label."""
+    before, opening, rest = text.rpartition("<answer>")
+    _, closing, after = rest.partition("</answer>")
+    return f"{before}{opening}{label}{closing}{after}"
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens they share from their first on."""
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))))

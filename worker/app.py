@@ -19,6 +19,7 @@ from worker import telemetry
 from worker.dead_letters import DeadLetterGuard, DeadLetterShareError
 from worker.engine import make_engine
 from worker.engine.protocol import Engine, EngineDeadError
+from worker.engine.warm_up import warm_up
 from worker.events import DeadLetter, Decision
 from worker.gates.book import GateBook
 from worker.gates.configured import ConfigurationError, audit_key, configured_gate, configured_taxonomies
@@ -29,11 +30,11 @@ from worker.intake.source import ImageSources, IntakeError
 from worker.pipeline import Pipeline
 from worker.probes import ProbeServer
 from worker.reader import Patience, Reader
-from worker.reading.prompt import PROMPT_VERSION
 from worker.reading.resize import decoder_version, load_pixel_budget
 from worker.reading.signals import Reading
 from worker.reading.taxonomy import Taxonomy
 from worker.retry import OutageError
+from worker.second_look import SecondLook
 from worker.settings import Settings
 from worker.stream.consumer import FatalStreamError, ImageStream
 from worker.stream.producer import Outbox
@@ -145,8 +146,13 @@ class WorkerApp:
         log.info("loading model", model=settings.engine.model, engine=settings.engine.kind)
         started = self._clock()
         await stack.enter_async_context(_running(engine.start, engine.close))
+        second_look = SecondLook.of(settings.second_look)
+        if second_look.samples:
+            await warm_up(engine, settings.engine, taxonomies, temperature=second_look.temperature)
         log.info("model ready", version=engine.model_version, seconds=round(self._clock() - started, 1))
-        made_by = outcome.Reader(model=engine.model_version, prompt=PROMPT_VERSION, decoder=decoder_version(budget))
+        made_by = outcome.Reader(
+            model=engine.model_version, prompt=second_look.prompt_version, decoder=decoder_version(budget)
+        )
         gates = await self._open_gates(stack, made_by, gate, taxonomies)
         pipeline = Pipeline(
             taxonomies=taxonomies,
@@ -161,8 +167,10 @@ class WorkerApp:
                     attempts=settings.engine.attempts,
                     outage_s=settings.stream.outage_s,
                 ),
+                second_look,
             ),
-            model_version=engine.model_version,
+            model_version=made_by.model,
+            prompt_version=made_by.prompt,
             gates=gates,
             queue=queue,
             outbox=outbox,

@@ -32,7 +32,7 @@ from worker.intake.decode import DecoderPool
 from worker.intake.duplicates import ReadingCache, reading_key
 from worker.intake.source import ImageRefusedError, ImageSources, IntakeError, Original
 from worker.reader import Reader
-from worker.reading.prompt import PROMPT_VERSION, Prompt, build_prompt
+from worker.reading.prompt import Prompt, build_prompt
 from worker.reading.signals import ImageFlag, Reading
 from worker.reading.taxonomy import Taxonomy
 from worker.retry import persist
@@ -63,6 +63,7 @@ class Pipeline:
         cache: ReadingCache[Reading],
         reader: Reader,
         model_version: str,
+        prompt_version: str,
         gates: GateBook,
         queue: ReviewQueue,
         outbox: Outbox,
@@ -79,6 +80,7 @@ class Pipeline:
         self._cache = cache
         self._reader = reader
         self._model_version = model_version
+        self._prompt_version = prompt_version
         self._gates = gates
         self._queue = queue
         self._outbox = outbox
@@ -132,9 +134,9 @@ class Pipeline:
             trip.seconds["fetch"] = self._clock() - before
             digest = await _sha256(original.content)
             reading, cached = await self._cache.get_or_compute(
-                reading_key(digest, self._model_version, PROMPT_VERSION, self._decoder_version, taxonomy),
+                reading_key(digest, self._model_version, self._prompt_version, self._decoder_version, taxonomy),
                 lambda: self._read(event.event_id, original, digest, taxonomy, trip),
-                lambda fresh: fresh.signals.parse_status is ParseStatus.OK,
+                self._reader.is_whole,
             )
         finally:
             original.drop()
@@ -167,7 +169,7 @@ class Pipeline:
             constrained=reading.constrained,
             versions=Versions(
                 model=self._model_version,
-                prompt=PROMPT_VERSION,
+                prompt=self._prompt_version,
                 decoder=self._decoder_version,
                 calibrator=routed.gate.calibrator_version,
                 policy=routed.gate.policy_version,

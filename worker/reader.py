@@ -1,4 +1,5 @@
-"""Puts one prepared image to the engine: a free answer, one constrained retry, bounded patience with a busy engine."""
+"""Puts one prepared image to the engine: a free answer, one constrained retry, a second look where there is doubt, and
+bounded patience with a busy engine."""
 
 from __future__ import annotations
 
@@ -18,10 +19,12 @@ from worker.engine.protocol import (
     EngineDeadError,
     EngineRequest,
     Finish,
+    RequestRejectedError,
 )
 from worker.reading.signals import Reading, read_answer
 from worker.reading.taxonomy import Taxonomy
 from worker.retry import backoff
+from worker.second_look import NO_SECOND_LOOK, SecondLook, agreement
 
 log = structlog.get_logger()
 
@@ -32,6 +35,8 @@ _WORTH_A_GRAMMAR = {
     ParseStatus.BAD_CONFIDENCE,
 }
 """A truncated or aborted answer would only be long or aborted again."""
+_NO_ANSWER = {Finish.ABORT, Finish.ERROR}
+"""These say nothing of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,16 @@ class Patience:
 class Reader:
     """Asks the engine. One for all events of a worker."""
 
-    def __init__(self, engine: Engine, patience: Patience, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        patience: Patience,
+        second_look: SecondLook = NO_SECOND_LOOK,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engine = engine
         self._patience = patience
+        self._second_look = second_look
         self._clock = clock
         self._failing_since: float | None = None
 
@@ -66,15 +78,46 @@ class Reader:
         if reading.signals.parse_status in _WORTH_A_GRAMMAR:
             second = await self._read_once(replace(request, constrained=True), taxonomy)
             if second.signals.parse_status is ParseStatus.OK:
-                return second.model_copy(update={"constrained": True})
-        return reading
+                reading = second.model_copy(update={"constrained": True})
+        return await self._look_again(reading, request, taxonomy) if self._second_look.wanted(reading) else reading
+
+    def is_whole(self, reading: Reading) -> bool:
+        """Whether it was read and has all its signals: nothing is missing because the engine failed."""
+        looked = reading.signals.agreement is not None or not self._second_look.wanted(reading)
+        return looked and reading.signals.parse_status is ParseStatus.OK
+
+    async def _look_again(self, reading: Reading, request: EngineRequest, taxonomy: Taxonomy) -> Reading:
+        """The reading with the agreement of further answers: of those that came, or None."""
+        assert reading.label is not None
+        tasks = [asyncio.create_task(self._sample(further)) for further in self._second_look.requests(request)]
+        try:
+            answers = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        samples = [read_answer(answer, taxonomy) for answer in answers if answer is not None]
+        for sample in samples:
+            result = "unparsed" if sample.label is None else "same" if sample.label == reading.label else "other"
+            telemetry.SECOND_LOOK_SAMPLES.labels(result).inc()
+        telemetry.SECOND_LOOK_SAMPLES.labels("failed").inc(len(answers) - len(samples))
+        came = "all" if len(samples) == len(answers) else "some" if samples else "none"
+        telemetry.SECOND_LOOKS.labels(came).inc()
+        signals = reading.signals.model_copy(update={"agreement": agreement(reading.label, samples)})
+        return reading.model_copy(update={"signals": signals})
+
+    async def _sample(self, request: EngineRequest) -> EngineAnswer | None:
+        """One further answer; None where none came. The first one was read: this must not cost the event."""
+        try:
+            answer = await self._ask(request)
+        except RequestRejectedError as error:
+            log.warning("further answer refused", request=request.request_id, error=str(error))
+            return None
+        return None if answer.finish in _NO_ANSWER else answer
 
     async def _read_once(self, request: EngineRequest, taxonomy: Taxonomy) -> Reading:
         answer = await self._ask(request)
         reading = read_answer(answer, taxonomy)
         telemetry.READINGS.labels(reading.signals.parse_status.value, str(request.constrained).lower()).inc()
-        telemetry.ENGINE_TOKENS.labels("prompt").inc(answer.prompt_tokens)
-        telemetry.ENGINE_TOKENS.labels("output").inc(answer.output_tokens)
         if reading.signals.label_mass is not None:
             telemetry.LABEL_MASS.observe(reading.signals.label_mass)
         return reading
@@ -93,6 +136,8 @@ class Reader:
             else:
                 self._failing_since = None
                 telemetry.ENGINE_SECONDS.observe(self._clock() - started)
+                telemetry.ENGINE_TOKENS.labels("prompt").inc(answer.prompt_tokens)
+                telemetry.ENGINE_TOKENS.labels("output").inc(answer.output_tokens)
                 return answer
             finally:
                 telemetry.ENGINE_IN_FLIGHT.dec()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from calibration.outcome import Probability
@@ -109,6 +109,27 @@ class EngineSettings(BaseSettings):
     script: Path | None = Field(None, description="kind scripted: a YAML file of readings and of the card to imitate")
 
 
+class SecondLookSettings(BaseSettings):
+    """Whether doubtful readings are asked again, read from `TIDEGATE_SECOND_LOOK_*`. To change one voids every gate."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEGATE_SECOND_LOOK_", frozen=True, extra="ignore")
+
+    samples: int = Field(
+        0, ge=0, le=64, description="further answers drawn for a reading in the grey zone; 0 turns the second look off"
+    )
+    temperature: float = Field(0.7, gt=0, le=2, description="at which they are drawn")
+    low: Probability = Field(
+        0.6, description="the grey zone: label probabilities (where there is none, confidences) from this on"
+    )
+    high: Probability = Field(0.98, description="up to this; what it should hold is where thresholds may come to lie")
+
+    @model_validator(mode="after")
+    def _zone(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"the grey zone is empty: LOW is {self.low:g} and HIGH is {self.high:g}")
+        return self
+
+
 class GateSettings(BaseSettings):
     """Which gate applies, read from `TIDEGATE_GATE_*`: what the `gates` topic says, unless another one is set here."""
 
@@ -158,5 +179,6 @@ class Settings:
         self.stream = StreamSettings()
         self.intake = IntakeSettings()
         self.engine = EngineSettings()
+        self.second_look = SecondLookSettings()
         self.gate = GateSettings()
         self.worker = ServingSettings()

@@ -57,6 +57,16 @@ LABEL_MASS = Histogram(
     "Probability of all candidate labels where the answer starts; low means the model wanted to say something else.",
     buckets=(0.1, 0.5, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0),
 )
+SECOND_LOOKS = Counter(
+    "tidegate_second_looks_total",
+    "Readings in the grey zone, by how many of their further answers came: all, some or none.",
+    ["answers"],
+)
+SECOND_LOOK_SAMPLES = Counter(
+    "tidegate_second_look_samples_total",
+    "Further answers to readings in the grey zone: same (label), other, unparsed, or failed (none came).",
+    ["result"],
+)
 
 # Review and gate
 REVIEW_DEPTH = Gauge("tidegate_review_queue_tasks", "Tasks in the review queue, claimed ones included.")

@@ -31,10 +31,12 @@ def sha256_of_outcomes(outcomes: OutcomeTable) -> str:
 
     Hashed are, column by column: of a text column the lengths of its values in characters, 8 bytes each, and then the
     values in UTF-8; a flag as one byte; a number as an IEEE double, with one form of nan and of zero; a time as
-    microseconds since 1970, 8 bytes. All are little-endian. Before them stand the words `outcomes 1` and n.
+    microseconds since 1970, 8 bytes. All are little-endian. Before them stand the words `outcomes 1` and n; or, where
+    there was a second look, `outcomes 2` and n, and its agreement is the last of the numbers.
     """
     signals = outcomes.signals
-    digest = hashlib.sha256(f"outcomes 1 {len(outcomes)}\n".encode())
+    form = 2 if signals.looked.any() else 1
+    digest = hashlib.sha256(f"outcomes {form} {len(outcomes)}\n".encode())
     for texts in (outcomes.event_id, signals.label, signals.source):
         for part in _text_bytes(texts):
             digest.update(part)
@@ -48,14 +50,16 @@ def sha256_of_outcomes(outcomes: OutcomeTable) -> str:
 
 def _numbers(outcomes: OutcomeTable) -> list[Floats]:
     signals = outcomes.signals
-    columns = (
+    columns = [
         signals.verbal_confidence,
         signals.label_probability,
         signals.label_margin,
         signals.label_entropy,
         outcomes.propensity,
         outcomes.audit_propensity,
-    )
+    ]
+    if signals.looked.any():
+        columns.append(signals.agreement)
     return [np.where(np.isnan(column), np.nan, column + 0.0) for column in columns]
 
 

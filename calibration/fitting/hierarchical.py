@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from calibration.calibrator import Calibrator, Coefficient, HeldOut, Intercept, content_id
-from calibration.fitting.features import FEATURES, design
+from calibration.fitting.features import VERSIONS, Version, design, version_for
 from calibration.fitting.fingerprint import canonical_order, sha256_of_outcomes
 from calibration.fitting.likelihood import Codes, Likelihood
 from calibration.fitting.posterior import SD_PRIOR, Elimination, Mode, fit_posterior
@@ -50,6 +50,8 @@ class Group:
 class Fit:
     """The mode, and the covariance around it in the form that scoring needs."""
 
+    version: Version
+    """Of the features."""
     mode: Mode
     labels: Group
     sources: Group
@@ -62,7 +64,7 @@ class Fit:
     """(k, f) and (k,): the intercepts regressed on the coefficients, and the variance left."""
 
 
-def fit(outcomes: OutcomeTable, start: Mode | None = None) -> Fit:
+def fit(outcomes: OutcomeTable, start: Mode | None = None, version: Version | None = None) -> Fit:
     """Fit outcomes that were all parsed; any number of them, in any state.
 
     With H the curvature of the likelihood under weights w, V that under w^2, and P the precision of the prior, the
@@ -73,7 +75,9 @@ def fit(outcomes: OutcomeTable, start: Mode | None = None) -> Fit:
     Args:
         outcomes: n outcomes; their order is what ties of sums are broken by.
         start: of a fit of nearly the same outcomes, to be quicker.
+        version: of the features; None: the one that the outcomes need.
     """
+    version = version or version_for(outcomes.signals)
     labels, sources = _group(outcomes.signals.label, MOST_LABELS), _group(outcomes.signals.source, MOST_SOURCES)
     if start is not None and (len(start.theta.label), len(start.theta.source)) != (
         len(labels.names),
@@ -82,7 +86,7 @@ def fit(outcomes: OutcomeTable, start: Mode | None = None) -> Fit:
         start = None
     weight = scaled(inverse_propensity(outcomes.propensity))
     likelihood = Likelihood.of(
-        design(outcomes.signals),
+        design(outcomes.signals, version),
         outcomes.correct,
         weight,
         labels.codes,
@@ -90,8 +94,8 @@ def fit(outcomes: OutcomeTable, start: Mode | None = None) -> Fit:
         len(labels.names),
         len(sources.names),
     )
-    mean = np.array([feature.prior_mean for feature in FEATURES])
-    precision = np.array([feature.prior_sd**-2.0 for feature in FEATURES])
+    mean = np.array([feature.prior_mean for feature in VERSIONS[version]])
+    precision = np.array([feature.prior_sd**-2.0 for feature in VERSIONS[version]])
     mode = fit_posterior(likelihood, mean, precision, start)
     elimination = Elimination(mode.prior.added(likelihood.curvature(mode.probability)))
     middle = mode.prior.added(likelihood.curvature(mode.probability, squared=True))
@@ -100,7 +104,7 @@ def fit(outcomes: OutcomeTable, start: Mode | None = None) -> Fit:
     covariance = _rounded((dense[:f, :f] + dense[:f, :f].T) / 2.0, _DIGITS)
     label_slope, label_rest = _regressed(covariance, dense[f:, :f], np.diag(dense)[f:])
     source_slope, source_rest = _regressed(covariance, cross[:f].T, diagonal)
-    return Fit(mode, labels, sources, covariance, label_slope, label_rest, source_slope, source_rest)
+    return Fit(version, mode, labels, sources, covariance, label_slope, label_rest, source_slope, source_rest)
 
 
 def _regressed(covariance: Floats, shared: Floats, variance: Floats) -> tuple[Floats, Floats]:
@@ -138,7 +142,7 @@ def _judge(found: Fit, parsed: OutcomeTable, whole: Calibrator) -> tuple[Metrics
     by_time = np.argsort(parsed.decided_at, kind="stable")
     cut = int(OLDER * len(parsed))
     older, newer = parsed.take(by_time[:cut]), parsed.take(by_time[cut:])
-    fitted = fit(older, found.mode)
+    fitted = fit(older, found.mode, found.version)
     judge = _document(fitted, older, older, whole.created_at, whole.reader)
     score = judge.score(newer.signals).score
     metrics = evaluate(score, newer.correct, inverse_propensity(newer.propensity))
@@ -170,6 +174,7 @@ def _document(
     sources = _intercepts(found, found.sources, theta.source, found.source_slope, found.source_rest, KEPT_SOURCES)
     first, last = _ends(outcomes.decided_at)
     content = Calibrator.model_construct(
+        schema_version=found.version,
         calibrator_id="",
         created_at=created_at,
         software=_software(),
@@ -190,7 +195,7 @@ def _document(
                 prior_mean=feature.prior_mean,
                 prior_sd=feature.prior_sd,
             )
-            for feature, value, error in zip(FEATURES, values, errors, strict=True)
+            for feature, value, error in zip(VERSIONS[found.version], values, errors, strict=True)
         ),
         covariance=tuple(tuple(row) for row in found.covariance.tolist()),
         label_sd=float(_rounded(np.array([prior.label_sd]), _SHORT_DIGITS)[0]),

@@ -17,10 +17,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
+from operator import mul
 
 import numpy as np
 
-from calibration.fitting.features import TOKEN_CLIP, VERBAL_CLIP, design
+from calibration.fitting.features import TOKEN_CLIP, VERBAL_CLIP, Version, design, design_row
 from calibration.outcome import ParseStatus, Signals
 from calibration.table import Floats, SignalTable, Texts
 
@@ -70,6 +71,8 @@ class Intercepts:
 class Posterior:
     """Coefficients (f,), the lower Cholesky factor of their covariance (f, f), and the intercepts."""
 
+    version: Version
+    """Of the features."""
     mean: Floats
     root: Floats
     labels: Intercepts
@@ -84,7 +87,7 @@ class Posterior:
         for start in range(0, n, _CHUNK):
             rows = slice(start, start + _CHUNK)
             u, v = label[rows], source[rows]
-            x = design(signals.take(rows))
+            x = design(signals.take(rows), self.version)
             eta = x @ self.mean + self.labels.value[u] + self.sources.value[v]
             turned = x @ self.root
             turned += label_turned[u]
@@ -96,7 +99,7 @@ class Posterior:
 
     def one(self) -> Callable[[str, str, Signals], Scored]:
         """A function that scores one reading of a label and a source; nan where it was not parsed."""
-        return _scorer(self)
+        return _scorer(self) if self.version == 1 else _scorer_of_looks(self)
 
 
 def _sigmoid(eta: Floats) -> Floats:
@@ -171,6 +174,33 @@ def _scorer(posterior: Posterior) -> Callable[[str, str, Signals], Scored]:  # n
         )
 
     return score
+
+
+def _scorer_of_looks(posterior: Posterior) -> Callable[[str, str, Signals], Scored]:
+    """The same with the features of a second look, in loops: beside a model's further answers their time is nothing."""
+    mean, root = posterior.mean.tolist(), posterior.root.tolist()
+    labels, new_label = _rows(posterior.labels, posterior.root)
+    sources, new_source = _rows(posterior.sources, posterior.root)
+
+    def score(label: str, source: str, signals: Signals) -> Scored:
+        if signals.parse_status is not ParseStatus.OK:
+            return _NO_SCORE
+        x = design_row(signals)
+        u, label_rest, *turned = labels.get(label, new_label)
+        v, source_rest, *source_turned = sources.get(source, new_source)
+        eta = u + v + sum(map(mul, x, mean))
+        variance = label_rest + source_rest
+        for at, (own, other) in enumerate(zip(turned, source_turned, strict=True)):
+            c = own + other + sum(value * row[at] for value, row in zip(x[at:], root[at:], strict=True))
+            variance += c * c
+        half = Z90 * math.sqrt(variance)
+        return _squeezed(eta), _squeezed(eta - half), _squeezed(eta + half)
+
+    return score
+
+
+def _squeezed(eta: float) -> float:
+    return 1.0 / (1.0 + math.exp(-min(max(eta, -LIMIT), LIMIT)))
 
 
 def _rows(group: Intercepts, root: Floats) -> tuple[dict[str, tuple[float, ...]], tuple[float, ...]]:

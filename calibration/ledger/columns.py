@@ -45,6 +45,9 @@ _READING: Final = [
     ("decided_at", _TIME),
 ]
 _PLACE: Final = [("topic_id", _TEXT), ("partition", pa.int32()), ("offset", pa.int64())]
+_ADDED: Final = [("agreement", _NUMBER)]
+"""At the end of both tables, since older ledgers get it there; rows that lay in them then are null."""
+ADDED_COLUMNS = frozenset(name for name, _ in _ADDED)
 
 DECISIONS = pa.schema(
     [
@@ -65,6 +68,7 @@ DECISIONS = pa.schema(
         ("shadow_probability", _NUMBER),
         ("created_at", _TIME),
         *_PLACE,
+        *_ADDED,
     ]
 )
 VERDICTS = pa.schema(
@@ -79,6 +83,7 @@ VERDICTS = pa.schema(
         ("blind", _FLAG),
         ("given_at", _TIME),
         *_PLACE,
+        *_ADDED,
     ]
 )
 REJECTED = pa.schema(
@@ -149,6 +154,7 @@ def _decision_row(said: DecisionRecord, where: Record, topic_id: str) -> Row:
         topic_id,
         where.partition,
         where.offset,
+        said.signals.agreement,
     )
 
 
@@ -169,6 +175,7 @@ def _verdict_row(said: VerdictRecord, where: Record, topic_id: str) -> Row:
         topic_id,
         where.partition,
         where.offset,
+        said.signals.agreement,
     )
 
 

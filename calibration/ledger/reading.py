@@ -27,7 +27,7 @@ _AGREEING = 20
 _MOST_TRAFFIC = 500_000
 """Newest readings that the loop looks at: coverage is no surer with more."""
 _SIGNALS = """coalesce(label, '') AS label, source, parse_status = 'ok' AS parsed, verbal_confidence,
-    label_probability, label_margin, label_entropy"""
+    label_probability, label_margin, label_entropy, agreement"""
 
 
 class TableStats(Contract):
@@ -272,6 +272,7 @@ class _Columns:
             label_probability=self.floats("label_probability"),
             label_margin=self.floats("label_margin"),
             label_entropy=self.floats("label_entropy"),
+            agreement=self.floats("agreement"),
         )
 
 

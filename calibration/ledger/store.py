@@ -14,16 +14,18 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 
+from calibration.ledger.columns import ADDED_COLUMNS
 from calibration.ledger.place import LedgerError, Place
 
 _KEPT = "interval 1 hours"
 _KEPT_HOURS = 1
 """Files that a newer version replaced stay for so long, for those who still read them."""
 _FILE_BYTES = 134_217_728
+_TRIES = 5
 _WRITER = WriterProperties(compression="ZSTD", compression_level=3)
 
 Offsets = Mapping[int, int]
@@ -55,6 +57,9 @@ class DeltaStore:
     def open(self, *, create: bool = True, any_columns: bool = False) -> DeltaTable:
         """The newest version; with `any_columns` also one that another release wrote.
 
+        A table that an earlier release made lacks the columns added since. With `create` it gets them; without, readers
+        of `dataset` see nulls.
+
         Raises:
             LedgerError: it is not there and shall not be created, or has other columns.
         """
@@ -65,8 +70,8 @@ class DeltaStore:
             if not create:
                 raise LedgerError(f"{uri} is missing: `tidegate ledger rebuild` makes it anew") from error
             self._table = self._create(uri)
-        if not any_columns and [field.name for field in self._table.schema().fields] != self.schema.names:
-            raise LedgerError(f"{uri} has columns of another version: `tidegate ledger rebuild` moves it to this one")
+        if not any_columns and (missing := self._missing(self._table)) and create:
+            self._table = self._widened(self._table, missing)
         return self._table
 
     @property
@@ -166,6 +171,33 @@ class DeltaStore:
         after = self._files()
         needed = {uri.rpartition("/")[2] for uri in table.file_uris()}
         return Purged(len(before - after), self._purge_log(table), len(after - needed))
+
+    def _missing(self, table: DeltaTable) -> list[str]:
+        """The columns that a table of an earlier release lacks.
+
+        Raises:
+            LedgerError: it lacks others, or has some that are not ours.
+        """
+        there = [field.name for field in table.schema().fields]
+        missing = [name for name in self.schema.names if name not in there]
+        if not ADDED_COLUMNS.issuperset(missing) or [each for each in self.schema.names if each in there] != there:
+            uri = self._place.uri(*self._parts)
+            raise LedgerError(f"{uri} has columns of another version: `tidegate ledger rebuild` moves it to this one")
+        return missing
+
+    def _widened(self, table: DeltaTable, missing: Sequence[str]) -> DeltaTable:
+        """The table with further columns, null in all its rows."""
+        for tries_left in reversed(range(_TRIES)):
+            fields = [field for field in Schema.from_arrow(self.schema).fields if field.name in missing]
+            try:
+                table.alter.add_columns(fields)
+            except CommitFailedError:  # another writer was faster, perhaps with the same
+                if not tries_left:
+                    raise
+            table = DeltaTable(self._place.uri(*self._parts))
+            if not (missing := self._missing(table)):
+                return table
+        raise AssertionError
 
     def _files(self) -> set[str]:
         """Names of the Parquet files that are there, needed or not; those of the log apart."""

@@ -45,8 +45,8 @@ import duckdb
 from calibration.ledger.tables import Tables
 
 _READING = """taxonomy, source, parse_status, verbal_confidence, label_probability, label_margin, label_entropy,
-    label_mass, reason, audit_drawn, audit_rate, audit_floor, would_pass, model, prompt, decoder, calibrator, policy,
-    gate, decided_at"""
+    label_mass, agreement, reason, audit_drawn, audit_rate, audit_floor, would_pass, model, prompt, decoder, calibrator,
+    policy, gate, decided_at"""
 
 _OF_VERDICT = ", ".join(f"v.{name.strip()}" for name in _READING.split(",") if name.strip() != "would_pass")
 

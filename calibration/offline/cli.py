@@ -49,8 +49,8 @@ def fit(
 
     Columns: event_id, label, source (optional), verbal_confidence,
     label_probability, label_margin, label_entropy (empty where the model gives
-    none), parse_ok, correct, propensity, decided_at. A row with propensity 0.1
-    stands for ten, nine of which nobody looked at.
+    none), agreement (optional), parse_ok, correct, propensity, decided_at. A row
+    with propensity 0.1 stands for ten, nine of which nobody looked at.
 
     tidegate calibrate fit --outcomes reviewed.csv --out calibrator.json
     """

@@ -39,8 +39,8 @@ class Column:
     """Whether `low` itself is refused."""
 
 
-def _signal(name: str, remedy: str, low: float, high: float) -> Column:
-    return Column(name, "number", remedy, nullable=True, low=low, high=high)
+def _signal(name: str, remedy: str, low: float, high: float, *, optional: bool = False) -> Column:
+    return Column(name, "number", remedy, optional, nullable=True, low=low, high=high)
 
 
 _PROBABILITY = "Give a probability from 0 to 1 (0.87, not 87), and leave the cell empty where there is none."
@@ -83,6 +83,7 @@ SIGNALS = (
     _signal("label_probability", _PROBABILITY, 0.0, 1.0),
     _signal("label_margin", "Give a difference of two probabilities, -1 to 1, or leave the cell empty.", -1.0, 1.0),
     _signal("label_entropy", "Give an entropy in nats, 0 or more, or leave the cell empty.", 0.0, math.inf),
+    _signal("agreement", _PROBABILITY, 0.0, 1.0, optional=True),
     PARSE_OK,
 )
 OUTCOMES = (*SIGNALS, CORRECT, PROPENSITY, AUDIT_PROPENSITY, DECIDED_AT)

@@ -191,4 +191,5 @@ def _signals(values: dict[str, Values]) -> SignalTable:
         label_probability=values["label_probability"],
         label_margin=values["label_margin"],
         label_entropy=values["label_entropy"],
+        agreement=values.get("agreement", np.empty(0)),
     )

@@ -23,7 +23,7 @@ KS_WATCH, KS_WARNING = 0.1, 0.2
 """Of the largest distance between the two cumulative distributions."""
 _CHANCE = 0.001
 """What chance alone reaches less often than this is more than chance."""
-SIGNALS = ("verbal_confidence", "label_probability", "label_margin", "label_entropy")
+SIGNALS = ("verbal_confidence", "label_probability", "label_margin", "label_entropy", "agreement")
 
 
 class DriftLevel(StrEnum):
@@ -85,11 +85,16 @@ def drift_of_texts(name: str, old: Texts, new: Texts) -> Drift:
 def drift_of_signals(
     old: SignalTable, new: SignalTable, old_score: Floats | None = None, new_score: Floats | None = None
 ) -> tuple[Drift, ...]:
-    """All of it: scores (where given, both of one calibrator), signals, unread answers, labels, sources."""
+    """All of it: scores (where given, both of one calibrator), signals, unread answers, labels, sources.
+
+    The agreement of a second look is among the signals where there was one.
+    """
     found = []
     if old_score is not None and new_score is not None:
         found.append(drift_of_numbers("score", old_score, new_score))
-    found += [drift_of_numbers(name, getattr(old, name), getattr(new, name)) for name in SIGNALS]
+    looked = bool(old.looked.any() or new.looked.any())
+    names = SIGNALS if looked else SIGNALS[:-1]
+    found += [drift_of_numbers(name, getattr(old, name), getattr(new, name)) for name in names]
     found.append(drift_of_texts("parsed", _yes_or_no(old.parsed), _yes_or_no(new.parsed)))
     found.append(drift_of_texts("label", old.label, new.label))
     found.append(drift_of_texts("source", old.source, new.source))

@@ -105,8 +105,8 @@ def _compare(worlds: int, seed: int) -> dict[str, object]:
         for n in SIZES:
             known = outcomes.take(slice(n))
             for name, method in METHODS.items():
-                sums[n, name] += _figures(method(known, asked), truth)
-            sums[n, _TRUTH] += _figures(truth, truth)
+                sums[n, name] += expected_figures(method(known, asked), truth)
+            sums[n, _TRUTH] += expected_figures(truth, truth)
     means = {key: total / worlds for key, total in sums.items()}
     results = [
         {"n": n, "method": name, "brier": round(brier, 5), "log_loss": round(log_loss, 5), "auroc": round(auroc, 4)}
@@ -126,7 +126,7 @@ def _over(ours: float, theirs: float) -> float | None:
     return round(ours / theirs, 3) if theirs > 0.0 else None
 
 
-def _figures(score: Floats, truth: Floats) -> Floats:
+def expected_figures(score: Floats, truth: Floats) -> Floats:
     """Expected Brier score, log-loss and AUROC, shape (3,), of readings that are right with probability `truth`."""
     from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - slow to load
 

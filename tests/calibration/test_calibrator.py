@@ -21,7 +21,9 @@ from calibration.table import SignalTable
 from tests.calibration.fitting.readings import NOW, drawn
 
 GOLDEN = Path(__file__).parent / "golden" / "calibrator-1.json"
+GOLDEN_2 = GOLDEN.with_name("calibrator-2.json")
 CALIBRATOR = fit_calibrator(drawn(1, 600, missing=0.2), created_at=NOW)
+LOOKING = fit_calibrator(drawn(1, 600, missing=0.2, looked=True), created_at=NOW)
 
 probabilities = st.none() | st.floats(0, 1)
 signals = st.builds(
@@ -31,26 +33,36 @@ signals = st.builds(
     label_probability=probabilities,
     label_margin=st.none() | st.floats(-1, 1),
     label_entropy=st.none() | st.floats(0, 50),
+    agreement=probabilities,
 )
 labels = st.sampled_from(["", "label-0", "label-1", "label-4", "never seen"])
 sources = st.sampled_from(["", "source-0", "source-2", "never seen"])
 
 
-@given(labels, sources, signals)
-def test_one_reading_scores_as_in_a_table(label: str, source: str, evidence: Signals) -> None:
-    table = CALIBRATOR.score(SignalTable.of([(label, source, evidence)]))
+@given(st.sampled_from([CALIBRATOR, LOOKING]), labels, sources, signals)
+def test_one_reading_scores_as_in_a_table(calibrator: Calibrator, label: str, source: str, evidence: Signals) -> None:
+    table = calibrator.score(SignalTable.of([(label, source, evidence)]))
     wanted = (table.score[0], table.low[0], table.high[0])
-    one = CALIBRATOR.score_one(label, source, evidence)
+    one = calibrator.score_one(label, source, evidence)
     assert all(type(number) is float for number in one)
     assert one == pytest.approx(wanted, abs=1e-12)
     assert 0 < one[1] <= one[0] <= one[2] < 1
 
 
+def test_a_second_look_counts_only_for_those_who_have_learned_of_it() -> None:
+    once = Signals(parse_status=ParseStatus.OK, verbal_confidence=0.8, label_probability=0.7)
+    lower, higher = (once.model_copy(update={"agreement": agreement}) for agreement in (0.3, 0.9))
+    scores = [LOOKING.score_one("label-0", "source-0", each)[0] for each in (lower, higher)]
+    assert scores[0] < scores[1] - 0.1
+    assert CALIBRATOR.score_one("label-0", "source-0", lower) == CALIBRATOR.score_one("label-0", "source-0", once)
+
+
+@pytest.mark.parametrize("calibrator", [CALIBRATOR, LOOKING])
 @pytest.mark.parametrize("status", [each for each in ParseStatus if each is not ParseStatus.OK])
-def test_what_was_not_parsed_has_no_score(status: ParseStatus) -> None:
+def test_what_was_not_parsed_has_no_score(calibrator: Calibrator, status: ParseStatus) -> None:
     evidence = Signals(parse_status=status, verbal_confidence=0.9)
-    assert all(map(math.isnan, CALIBRATOR.score_one("label-0", "source-0", evidence)))
-    assert np.isnan(CALIBRATOR.score(SignalTable.of([("label-0", "source-0", evidence)])).score).all()
+    assert all(map(math.isnan, calibrator.score_one("label-0", "source-0", evidence)))
+    assert np.isnan(calibrator.score(SignalTable.of([("label-0", "source-0", evidence)])).score).all()
 
 
 def test_a_table_may_be_long_or_empty() -> None:
@@ -111,6 +123,25 @@ def test_a_document_of_today_scores_the_same_in_years() -> None:
     assert calibrator.metrics is not None
 
 
+def test_a_document_with_a_second_look_scores_the_same_in_years() -> None:
+    calibrator = Calibrator.model_validate_json(GOLDEN_2.read_bytes())
+    looked = Signals(
+        parse_status=ParseStatus.OK,
+        verbal_confidence=0.87,
+        label_probability=0.64,
+        label_margin=0.41,
+        label_entropy=0.93,
+        agreement=0.35,
+    )
+    sure = looked.model_copy(update={"label_probability": 0.97, "agreement": None})
+    for evidence, wanted in {
+        looked: (0.34489846085867804, 0.20846451667847385, 0.5127785892476823),
+        sure: (0.773242767735029, 0.5832583545225076, 0.8925697046333207),
+    }.items():
+        assert calibrator.score_one("label-0", "source-0", evidence) == pytest.approx(wanted, abs=1e-12)
+    assert (calibrator.schema_version, calibrator.n) == (2, 300)
+
+
 def document(**changes: Any) -> str:
     return json.dumps(json.loads(GOLDEN.read_text()) | changes)
 
@@ -125,7 +156,8 @@ def damaged() -> dict[str, str]:
     other = [row.copy() for row in covariance]
     other[0][0] = -1.0
     return {
-        "schema_version": document(schema_version=2),
+        "schema_version": document(schema_version=3),
+        "version 2 has the features .*, look_shift, looked, not intercept": document(schema_version=2),
         "version 1 has the features": document(coefficients=coefficients[::-1]),
         "finite number": document(coefficients=[coefficients[0] | {"value": math.nan}, *coefficients[1:]]),
         "must have 10 rows": document(covariance=covariance[1:]),

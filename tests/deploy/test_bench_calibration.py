@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from deploy.bench.calibration import METHODS, SIZES, World, _figures
+from deploy.bench.calibration import METHODS, SIZES, World, expected_figures
 from deploy.bench.cli import app
 
 
@@ -35,6 +35,6 @@ def test_figures_are_what_truths_drawn_at_random_come_to() -> None:
     rng = np.random.default_rng(1)
     signals, truth = World.drawn(rng).readings(rng, 400_000)
     drawn = rng.random(400_000) < truth
-    expected = _figures(signals.label_probability, truth)
-    found = _figures(signals.label_probability, drawn.astype(np.float64))
+    expected = expected_figures(signals.label_probability, truth)
+    found = expected_figures(signals.label_probability, drawn.astype(np.float64))
     assert found == pytest.approx(expected, abs=0.005)

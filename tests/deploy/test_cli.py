@@ -14,6 +14,7 @@ import pytest
     [
         ("produce", "KAFKA_SECURITY_PROTOCOL", "SASL_SSL", "TIDEGATE_KAFKA_*: SASL_SSL needs TIDEGATE_KAFKA_SASL_MECH"),
         ("topics apply", "KAFKA_REQUEST_TIMEOUT_MS", "soon", "TIDEGATE_KAFKA_REQUEST_TIMEOUT_MS: Input should be"),
+        ("worker", "SECOND_LOOK_LOW", "0.99", "TIDEGATE_SECOND_LOOK_*: the grey zone is empty: LOW is 0.99"),
         ("worker", "GATE_SEVERE_LABELS", "fear", "TIDEGATE_GATE_SEVERE_LABELS: not JSON"),
     ],
 )

@@ -1,115 +1,279 @@
-"""The two stages learn, the same way every time, and the metrics say what they should."""
+"""The three stages on real TRL, a few steps each: they learn, repeat themselves, and go on where they were killed."""
 
 from __future__ import annotations
 
 import json
-from itertools import chain
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from typer.testing import CliRunner
+from transformers import AutoModelForImageTextToText, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-import training
-from training import structured_reasoning, verbalized_confidence
-from training.checkpoint import load
-from training.cli import app
-from training.data import SceneExamples, batches
-from training.dialogue import Dialogue
-from training.evaluate import auroc, brier, brier_skill, expected_calibration_error
-from training.tiny import make_model, make_processor
-from worker.reading.prompt import build_prompt
-from worker.reading.taxonomy import load_taxonomies
+from tests.training.conftest import Begin
+from training import calibrated_confidence, structured_reasoning, verbalized_confidence
+from training.data.loading import Example, SceneExamples
+from training.dialogue import IGNORED
+from training.following import StageProgress
+from training.numbers import GRID, NumberTokens
+from training.run import Run, RunError
+from training.sampling import answers_of, read_sampled, sample, sampled_path
+from training.scenes import LABELS
+from training.stage import load, run_taxonomies
+from training.verbalized_confidence import Exercise, make_exercises, prepare
 
-TAXONOMY = load_taxonomies()["scenes"]
-CHECKPOINT = Path(training.__file__).parent / "checkpoint"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
+STAGES = {
+    "reasoning": structured_reasoning.train,
+    "confidence": verbalized_confidence.train,
+    "calibration": calibrated_confidence.train,
+}
 
 
-@pytest.fixture(scope="module")
-def dialogue() -> Dialogue:
-    return Dialogue(make_processor(build_prompt(TAXONOMY)), TAXONOMY)
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).state_dict())
 
 
-def stage_one(dialogue: Dialogue) -> tuple[list[float], list[torch.Tensor]]:
-    losses: list[float] = []
-    model = make_model(dialogue.processor, seed=0)
-    structured_reasoning.train(
-        model,
-        dialogue,
-        batches(SceneExamples(0, 64), 8),
-        report=lambda _, loss: losses.append(loss),
-    )
-    return losses, [weight.detach() for weight in model.parameters()]
+def logged(run: Run, stage: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run.folder / stage / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_stage_one_learns_and_repeats_itself(dialogue: Dialogue) -> None:
-    losses, weights = stage_one(dialogue)
-    again, same = stage_one(dialogue)
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_stage_one_learns(begin: Begin) -> None:
+    run = begin(data={"reasoning": 320})
+    structured_reasoning.train(run)
+    losses = [line["loss"] for line in logged(run, "reasoning") if line.get("loss")]
     assert losses[-1] < losses[0] - 0.5
-    assert losses == again
-    assert all(torch.equal(a, b) for a, b in zip(weights, same, strict=True))
+    assert json.loads((run.folder / "reasoning" / "done.json").read_text())["steps"] == 20
+    assert list((run.folder / "reasoning" / "tensorboard").iterdir())
+    assert not (run.folder / "reasoning" / "checkpoints").exists()
 
 
-def test_stage_two_learns_from_the_models_own_readings() -> None:
-    model, dialogue = load(CHECKPOINT)
-    readings = verbalized_confidence.read(model, dialogue, batches(SceneExamples(3, 32), 16))
-    assert len(readings) == 32
-    assert all(reading.text.endswith("</answer>") for reading in readings)
-    losses: list[float] = []
-    verbalized_confidence.train(model, dialogue, readings, size=8, report=lambda _, loss: losses.append(loss))
-    assert len(losses) == 4
-    assert np.isfinite(losses).all()
+class Killed(Exception):
+    """In the place of a kill, which would end the tests too."""
 
 
-def test_stage_two_refuses_a_model_that_names_no_labels(dialogue: Dialogue) -> None:
-    untrained = make_model(dialogue.processor, seed=0)
-    with pytest.raises(ValueError, match="0 of 4 answers name a label: train stage 1 for longer"):
-        verbalized_confidence.read(untrained, dialogue, batches(SceneExamples(3, 4), 4))
+class Kill(TrainerCallback):
+    """Ends the process, as it were, right after the first checkpoint was written, in the middle of the next."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        half = Path(str(args.output_dir)) / f"checkpoint-{state.global_step + 1}"
+        half.mkdir()
+        (half / "model.safetensors").write_bytes(b"half")
+        raise Killed
 
 
-def test_batches_do_not_depend_on_the_processes_that_draw_them() -> None:
-    examples = SceneExamples(4, 10)
-    here, there = (list(batches(examples, 4, loaders)) for loaders in (0, 2))
-    assert [len(batch) for batch in here] == [4, 4, 2]
-    for mine, theirs in zip(chain(*here), chain(*there), strict=True):
-        assert np.array_equal(mine.image, theirs.image)
-        assert (mine.label, mine.reasoning) == (theirs.label, theirs.reasoning)
+@pytest.mark.parametrize(("stage", "tuning"), [("reasoning", "full"), ("reasoning", "lora"), ("calibration", "full")])
+def test_a_killed_stage_goes_on_as_if_nothing_had_happened(
+    begin: Begin, stage: str, tuning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Greedy answers, so that the order of draws cannot matter.
+    changes: dict[str, Any] = {"calibration": {"temperature": 1e-6}, "tuning": {"method": tuning}}
+    done = () if stage == "reasoning" else ("reasoning", "confidence")
+    whole = begin(*done, **changes)
+    STAGES[stage](whole)
+    expected = weights(whole.folder / stage / "model")
+    whole.folder.rename(tmp_path / "whole")
+
+    run = begin(*done, **changes)
+    callbacks = [Kill()]
+    monkeypatch.setattr("training.stage.Stage.callbacks", lambda _: callbacks)
+    with pytest.raises(Killed):
+        STAGES[stage](run)
+    assert not (run.folder / stage / "done.json").exists()
+    callbacks[:] = [StageProgress("going on", run.folder / stage / "metrics.jsonl")]
+    STAGES[stage](run)
+    first = logged(run, stage)[0]["step"]
+    assert first > 1, "it began anew"
+    assert same(expected, weights(run.folder / stage / "model"))
 
 
-probabilities = st.lists(st.tuples(st.floats(0, 1), st.floats(0.01, 0.99)), min_size=1, max_size=50)
+def test_stage_two_wants_the_stage_before(begin: Begin) -> None:
+    with pytest.raises(RunError, match="confidence starts where reasoning ended, which is not finished"):
+        verbalized_confidence.train(begin())
 
 
-@given(probabilities)
-def test_metrics_stay_in_their_ranges(pairs: list[tuple[float, float]]) -> None:
-    confidence, right = np.array(pairs).T
-    assert 0 <= expected_calibration_error(confidence, right) <= 1
-    assert 0 <= brier(confidence, right) <= 1
-    assert 0 <= auroc(confidence, right) <= 1
-    assert brier_skill(confidence, right) <= brier_skill(right, right) + 1e-9
+def test_stage_two_wants_sampled_answers(begin: Begin) -> None:
+    with pytest.raises(RunError, match="0 of 24 items have been sampled: run `tidegate train sample` first"):
+        verbalized_confidence.train(begin("reasoning"))
 
 
-def test_metrics_of_known_answers() -> None:
-    right = np.array([1.0, 1.0, 0.0, 0.0])
-    assert auroc(np.array([0.9, 0.8, 0.2, 0.1]), right) == 1
-    assert auroc(np.full(4, 0.5), right) == 0.5
-    assert brier_skill(right, right) == 1
-    assert brier_skill(np.full(4, 0.5), right) == 0
-    assert expected_calibration_error(np.ones(4), right) == 0.5
-    assert expected_calibration_error(np.array([0.85, 0.85, 0.15, 0.15]), right) == pytest.approx(0.15)
+def test_sampling_is_resumed_where_it_was_cut_off(begin: Begin) -> None:
+    run = begin("reasoning", max_answer_tokens=48)
+    sample(run)
+    path = sampled_path(run)
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:10]) + lines[10][:30])
+    sample(run)
+    again = path.read_bytes().splitlines(keepends=True)
+    assert again[:10] == lines[:10]
+    assert [one.number for one in read_sampled(path)] == list(range(24))
+    # The served answers are greedy, so they are the same again.
+    served = [one.answers[0] for one in read_sampled(path)]
+    path.write_bytes(whole)
+    assert [answer.text for answer in served] == [one.answers[0].text for one in read_sampled(path)]
 
 
-def test_scenes_are_written_with_their_truth(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["scenes", "--count", "3", "--out", str(tmp_path), "--seed", "5"])
-    assert result.exit_code == 0, result.output
-    records = [json.loads(line) for line in (tmp_path / "scenes.jsonl").read_text().splitlines()]
-    assert [(tmp_path / record["file"]).read_bytes()[:4] for record in records] == [b"\x89PNG"] * 3
-    assert all(sum(record["probabilities"].values()) == pytest.approx(1, abs=1e-4) for record in records)
-    assert all(record["label"] in record["probabilities"] for record in records)
+def test_answers_come_with_what_the_model_believes(begin: Begin) -> None:
+    run = begin("reasoning")
+    sample(run)
+    sampled = read_sampled(sampled_path(run))
+    assert {len(one.answers) for one in sampled} == {3}
+    labels = run_taxonomies(run.config)["scenes"].labels
+    for one in sampled:
+        assert one.truth in labels
+        for said in one.answers:
+            if said.label is not None:
+                assert said.text.endswith(f"<answer>{said.label}</answer>")
+                assert said.belief is not None
+                assert sum(said.belief) == pytest.approx(1, abs=1e-4)
+        served = one.answers[0]
+        assert served.belief is not None  # the shipped checkpoint answers in the format
+        assert labels[max(range(len(labels)), key=served.belief.__getitem__)] == served.label  # greedy
+
+
+def test_a_model_that_names_no_labels_is_refused(begin: Begin) -> None:
+    run = begin(data={"reasoning": 16})
+    structured_reasoning.train(run)
+    with pytest.raises(RunError, match="0 of 72 answers name a label: train stage 1 for longer, then delete"):
+        sample(run)
+
+
+def test_damaged_answers_are_refused(begin: Begin) -> None:
+    run = begin("reasoning")
+    sample(run)
+    path = sampled_path(run)
+    path.write_bytes(path.read_bytes().replace(b'"answers"', b'"said"', 1))
+    with pytest.raises(RunError, match="is damaged: delete it"):
+        verbalized_confidence.train(run)
+
+
+@pytest.mark.parametrize("loss", ["likelihood", "tokenised_brier"])
+def test_stage_two_learns_to_say_the_targets(begin: Begin, loss: str) -> None:
+    run = begin("reasoning", data={"confidence": 40}, confidence={"loss": loss, "epochs": 6, "further_answers": 1})
+    sample(run)
+    verbalized_confidence.train(run)
+    losses = [line["number_loss"] for line in logged(run, "confidence") if "number_loss" in line]
+    assert losses[-1] < losses[0]
+
+
+def test_wrong_answers_are_kept_and_the_true_label_is_trained_in_their_place(begin: Begin) -> None:
+    run = begin("reasoning")
+    model, dialogue = load(run.before("confidence") or "", run_taxonomies(run.config), run.config)
+    del model
+    numbers = NumberTokens.of(dialogue, GRID)
+    (example,) = (SceneExamples(5, 1)[0],)
+    wrong = "fear" if example.label != "fear" else "awe"
+    text = f"<think><element>dim</element></think><answer>{wrong}</answer>"
+    inputs = prepare(
+        dialogue, numbers, run.config.confidence, [example], [Exercise(0, text, wrong, example.label, 0.31)]
+    )
+    ids, labels, kept = inputs["input_ids"][0], inputs["labels"][0], inputs["weights"][0]
+    place = int((ids == dialogue.encode(wrong)[0]).nonzero()[-1])
+    assert labels[place] == dialogue.encode(example.label)[0]
+    assert kept[place] == run.config.confidence.label_weight
+    assert kept[inputs["number_at"]] == 0
+    assert dialogue.piece(int(ids[inputs["number_at"]])) == "30"
+    assert ((labels == IGNORED) == (kept == 0))[place:].sum() >= 1
+    assert inputs["wanted"].sum() == pytest.approx(1)
+    assert float((inputs["wanted"] * numbers.values).sum()) == pytest.approx(0.31, abs=0.02)
+
+
+def test_right_and_wrong_answers_become_exercises(begin: Begin) -> None:
+    run = begin("reasoning", confidence={"further_answers": 2, "correctness_weight": 1.0})
+    sample(run)
+    stage = verbalized_confidence.Stage.load(run, "confidence")
+    exercises = make_exercises(run, stage)
+    assert {exercise.confidence for exercise in exercises} == {0.0, 1.0}
+    assert all((one.label == one.truth) == (one.confidence == 1.0) for one in exercises)
+    assert len(exercises) > len(stage.examples)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        {"objective": "decoupled", "target_weight": 0.5},
+        {"objective": "brier"},
+        {"objective": "log_clipped"},
+        {"objective": "emocaliber_log"},
+    ],
+)
+def test_stage_three_runs_on_every_objective(begin: Begin, objective: dict[str, Any]) -> None:
+    exact = objective["objective"] == "decoupled"
+    run = begin(
+        "reasoning",
+        "confidence",
+        calibration={"objective": objective, "confidence_gradient": "exact" if exact else "sampled"},
+    )
+    calibrated_confidence.train(run)
+    (last,) = logged(run, "calibration")[-1:]
+    assert last["step"] == 8
+    assert 0 <= last["accuracy"] <= 1
+    assert not same(weights(run.folder / "confidence" / "model"), weights(run.folder / "calibration" / "model"))
+
+
+def test_the_exact_gradient_moves_confidences_towards_being_right(begin: Begin) -> None:
+    """On scenes whose labels are the least likely ones the model is always wrong, and comes down from what it said."""
+    run = begin(
+        "reasoning",
+        "confidence",
+        data={"calibration": 48},
+        calibration={
+            "objective": {"objective": "decoupled", "confidence_weight": 30.0},
+            "learning_rate": 5e-4,
+            "beta": 0.0,
+            "batch": 8,
+            "mini_batch": 8,
+            "per_device": 32,
+        },
+    )
+    taxonomies = run_taxonomies(run.config)
+    examples = [SceneExamples(9, 40)[number] for number in range(40)]
+
+    def confidences(folder: Path) -> float:
+        model, dialogue = load(folder, taxonomies, run.config)
+        said = answers_of(model.eval(), dialogue, examples, max_tokens=64)
+        parsed = [dialogue.parse(one[0].text, one[0].ended, "scenes") for one in said]
+        read = [answer.confidence for answer in parsed if answer is not None]
+        return sum(read) / len(read)
+
+    before = confidences(run.folder / "confidence" / "model")
+
+    drawn = SceneExamples.__getitem__
+
+    def mislabelled(self: SceneExamples, number: int) -> Example:
+        example = drawn(self, number)
+        assert example.probabilities is not None
+        least = LABELS[int(example.probabilities.argmin())]
+        return Example(example.item.model_copy(update={"label": least}), example.image)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SceneExamples, "__getitem__", mislabelled)
+        calibrated_confidence.train(run)
+    assert confidences(run.folder / "calibration" / "model") < before - 0.1
+
+
+@pytest.mark.parametrize("stage", ["reasoning", "confidence", "calibration"])
+def test_adapters_end_in_a_whole_model(begin: Begin, stage: str) -> None:
+    done = [name for name in STAGES if list(STAGES).index(name) < list(STAGES).index(stage)]
+    run = begin(*done, tuning={"method": "lora", "rank": 4, "alpha": 8})
+    if stage == "confidence":
+        sample(run)
+    STAGES[stage](run)
+    folder = run.folder / stage / "model"
+    assert not (folder / "adapter_config.json").exists()
+    merged = weights(folder)
+    if stage != "reasoning":
+        before = weights(run.folder / done[-1] / "model")
+        changed = {name for name, tensor in merged.items() if not torch.equal(tensor, before[name])}
+        assert changed
+        assert all("language_model" in name and "proj" in name for name in changed)
+
+
+def test_batches_that_cannot_be_spread_are_refused(begin: Begin) -> None:
+    run = begin(reasoning={"batch": 16, "per_device": 5})
+    with pytest.raises(RunError, match="16 sequences a step cannot be spread over 1 processes of 5 each"):
+        structured_reasoning.train(run)

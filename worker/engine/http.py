@@ -31,6 +31,7 @@ from worker.engine.protocol import (
     EngineError,
     EngineRequest,
     RequestRejectedError,
+    draw_seed,
 )
 from worker.engine.warm_up import warm_up
 from worker.reading.prompt import Prompt
@@ -181,6 +182,7 @@ class HttpEngine:
 
     def _question(self, request: EngineRequest, image: str) -> dict[str, Any]:
         prompt = request.prompt
+        temperature = self._settings.temperature if request.temperature is None else request.temperature
         question = {
             "model": self._settings.model,
             "messages": [
@@ -193,11 +195,13 @@ class HttpEngine:
                     ],
                 },
             ],
-            "temperature": self._settings.temperature,
+            "temperature": temperature,
             "max_tokens": self._settings.max_tokens,
             "logprobs": True,
             "top_logprobs": min(_MOST_LOGPROBS, len(prompt.labels) + _MORE_THAN_LABELS),
         }
+        if temperature > 0.0:
+            question["seed"] = draw_seed(request)
         owner = self._model.owned_by if self._model else ""
         if request.constrained and owner == "vllm":
             question["structured_outputs"] = {"regex": response_pattern(prompt.labels)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +22,8 @@ __all__ = [
     "EngineRequest",
     "Finish",
     "RequestRejectedError",
+    "draw_seed",
+    "seed_of",
 ]
 
 
@@ -36,6 +39,21 @@ class EngineRequest:
     """Identifies the pixels (sha256 of the content and the decoder version), for the engine's multimodal cache."""
     constrained: bool = False
     """Force the response format with a grammar: the retry after an answer that did not parse."""
+    temperature: float | None = None
+    """At which the answer is drawn; 0 takes the likeliest, None is what the settings say."""
+    seed: int | None = None
+    """Of a drawn answer, 0 to 2^31 - 1: the same image, temperature and seed give the same answer again (as far as the
+    engine's arithmetic does). None: the seed that the request id stands for."""
+
+
+def draw_seed(request: EngineRequest) -> int:
+    """What a drawn answer to this request begins with: its seed, or the one of its id."""
+    return seed_of(request.request_id) if request.seed is None else request.seed
+
+
+def seed_of(text: str) -> int:
+    """The seed that a text stands for, 0 to 2^31 - 1, which every server takes."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 @dataclass(frozen=True, slots=True)

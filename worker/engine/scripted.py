@@ -25,6 +25,7 @@ from worker.engine.protocol import (
     EngineRequest,
     Finish,
     RequestRejectedError,
+    draw_seed,
 )
 from worker.reading.response import SECTIONS
 
@@ -83,7 +84,11 @@ class Script(Contract):
 
 
 class ScriptedEngine:
-    """Answers by script. The same image gets the same answer; only `busy` is drawn afresh at each try."""
+    """Answers by script. The same image gets the same answer; only `busy` is drawn afresh at each try.
+
+    At a temperature T above 0 the label is drawn in proportion to p^(1/T) of what the script believes of the labels,
+    and whether the answer parses is drawn as well.
+    """
 
     def __init__(self, script: Script) -> None:
         self._script = script
@@ -123,8 +128,15 @@ class ScriptedEngine:
         fate, choice, belief = _uniforms(f"{self._script.seed} {request.image_key}")
         if fate < faults.rejected:
             raise RequestRejectedError("the script refuses this image")
+        beliefs, scripted = self._beliefs(request, choice, belief)
+        if request.temperature:
+            fate, choice, _ = _uniforms(f"{self._script.seed} {request.image_key} {draw_seed(request)}")
+            fate = faults.rejected + fate * (1.0 - faults.rejected)
+            label = _drawn(beliefs, request.temperature, choice)
+            if label != scripted.label:
+                scripted = Answer(label=label, confidence=round(beliefs[label], 2), label_probability=beliefs[label])
         unparsable = fate < faults.rejected + faults.unparsable and not request.constrained
-        return self._compose(request, choice, belief, unparsable=unparsable)
+        return _answer(scripted, beliefs, unparsable=unparsable)
 
     async def _serve(self) -> None:
         """Wait as long as the card would take. Its throughput is kept exactly: each answer takes its turn in line."""
@@ -152,7 +164,8 @@ class ScriptedEngine:
         for done in self._running:
             done.cancel()
 
-    def _compose(self, request: EngineRequest, choice: float, belief: float, *, unparsable: bool) -> EngineAnswer:
+    def _beliefs(self, request: EngineRequest, choice: float, belief: float) -> tuple[dict[str, float], Answer]:
+        """What the script believes of each label of an image, and what it answers."""
         labels = request.prompt.labels
         if self._script.answers:
             scripted = self._script.answers[int(choice * len(self._script.answers))]
@@ -160,18 +173,33 @@ class ScriptedEngine:
             probability = 1 / len(labels) + belief * (1 - 1 / len(labels))
             label = labels[int(choice * len(labels))]
             scripted = Answer(label=label, confidence=round(probability, 2), label_probability=probability)
-        sections = "".join(f"<{name}>as scripted</{name}>" for name in SECTIONS)
-        ending = f"<answer>{scripted.label}</answer><confidence>{scripted.confidence:.2f}</confidence>"
         rest = (1.0 - scripted.label_probability) / max(1, len(labels) - 1)
-        return EngineAnswer(
-            text="as scripted, no format at all" if unparsable else f"<think>{sections}</think>{ending}",
-            finish=Finish.STOP,
-            label_probabilities={
-                label: scripted.label_probability if label == scripted.label else rest for label in labels
-            },
-            prompt_tokens=0,
-            output_tokens=0,
-        )
+        beliefs = {label: scripted.label_probability if label == scripted.label else rest for label in labels}
+        return beliefs, scripted
+
+
+def _answer(scripted: Answer, beliefs: dict[str, float], *, unparsable: bool) -> EngineAnswer:
+    sections = "".join(f"<{name}>as scripted</{name}>" for name in SECTIONS)
+    ending = f"<answer>{scripted.label}</answer><confidence>{scripted.confidence:.2f}</confidence>"
+    return EngineAnswer(
+        text="as scripted, no format at all" if unparsable else f"<think>{sections}</think>{ending}",
+        finish=Finish.STOP,
+        label_probabilities=beliefs,
+        prompt_tokens=0,
+        output_tokens=0,
+    )
+
+
+def _drawn(beliefs: dict[str, float], temperature: float, choice: float) -> str:
+    """The label at `choice`, from [0, 1), of the beliefs at a temperature."""
+    most = max(beliefs.values()) or 1.0
+    weights = [(belief / most) ** (1.0 / temperature) for belief in beliefs.values()]
+    left = choice * sum(weights)
+    for label, weight in zip(beliefs, weights, strict=True):
+        left -= weight
+        if left < 0.0:
+            return label
+    return label
 
 
 def _finish(done: asyncio.Future[None]) -> None:

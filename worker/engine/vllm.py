@@ -34,6 +34,7 @@ from worker.engine.protocol import (
     EngineRequest,
     Finish,
     RequestRejectedError,
+    draw_seed,
 )
 from worker.engine.warm_up import warm_up
 from worker.engine.weights import folder_version
@@ -147,6 +148,21 @@ class Question:
     tokens: list[int]
     free: SamplingParams
     constrained: SamplingParams
+    asked: Mapping[str, Any]
+    """What both are made of, beside temperature and grammar."""
+
+    def sampling(self, request: EngineRequest) -> SamplingParams:
+        """Greedy answers at the usual temperature share their parameters; a drawn one has a seed of its own."""
+        usual = self.constrained if request.constrained else self.free
+        temperature = usual.temperature if request.temperature is None else request.temperature
+        if temperature == usual.temperature == 0.0:
+            return usual
+        return type(usual)(
+            **self.asked,
+            temperature=temperature,
+            seed=draw_seed(request) if temperature > 0.0 else None,
+            structured_outputs=usual.structured_outputs,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +209,8 @@ class VllmEngine:
             "multi_modal_data": {"image": request.image},
             "multi_modal_uuids": {"image": request.image_key},
         }
-        sampling = question.constrained if request.constrained else question.free
-        task = asyncio.create_task(_last(loaded.llm.generate(prompt, sampling, request.request_id)))  # type: ignore[arg-type]
+        answers = loaded.llm.generate(prompt, question.sampling(request), request.request_id)  # type: ignore[arg-type]
+        task = asyncio.create_task(_last(answers))
         self._in_flight.add(task)
         task.add_done_callback(self._in_flight.discard)
         try:
@@ -310,8 +326,7 @@ def prepare_question(prompt: Prompt, chat: Chat, profile: Profile, settings: Eng
         tracked = {"logprobs": len(branching.ids) + _MORE_THAN_LABELS}
     if branching.together:
         log.info("labels that share a token are told apart only where the answer is one", together=branching.together)
-    common: dict[str, Any] = tracked | {
-        "temperature": settings.temperature,
+    asked: dict[str, Any] = tracked | {
         "max_tokens": settings.max_tokens,
         "output_kind": RequestOutputKind.FINAL_ONLY,
         "detokenize": False,
@@ -320,8 +335,9 @@ def prepare_question(prompt: Prompt, chat: Chat, profile: Profile, settings: Eng
     grammar = StructuredOutputsParams(regex=response_pattern(prompt.labels))
     return Question(
         tokens=chat.question(prompt),
-        free=SamplingParams(**common),
-        constrained=SamplingParams(**common, structured_outputs=grammar),
+        free=SamplingParams(**asked, temperature=settings.temperature),
+        constrained=SamplingParams(**asked, temperature=settings.temperature, structured_outputs=grammar),
+        asked=asked,
     )
 
 

@@ -17,8 +17,13 @@ from worker.settings import EngineSettings
 log = structlog.get_logger()
 
 
-async def warm_up(engine: Engine, settings: EngineSettings, taxonomies: Mapping[str, Taxonomy]) -> None:
+async def warm_up(
+    engine: Engine, settings: EngineSettings, taxonomies: Mapping[str, Taxonomy], *, temperature: float | None = None
+) -> None:
     """Ask about a grey image, freely and under the grammar, which engines compile at its first use.
+
+    Args:
+        temperature: where one is given, ask for one answer drawn at it, and nothing else.
 
     Raises:
         EngineDeadError: it does not answer.
@@ -27,8 +32,8 @@ async def warm_up(engine: Engine, settings: EngineSettings, taxonomies: Mapping[
     side = math.isqrt(budget.min_pixels)
     grey = np.full((*smart_resize(side, side, budget), 3), 128, dtype=np.uint8)
     prompt = build_prompt(next(iter(taxonomies.values())))
-    for constrained in (False, True):
-        request = EngineRequest("warm-up", prompt, grey, image_key="warm-up", constrained=constrained)
+    for constrained in (False, True) if temperature is None else (False,):
+        request = EngineRequest("warm-up", prompt, grey, "warm-up", constrained=constrained, temperature=temperature)
         try:
             answer = await engine.answer(request)
         except EngineError as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
-from calibration.fitting.features import NAMES, design
+from calibration.fitting.features import VERSIONS, Version, design, version_for
 from calibration.table import Floats, OutcomeTable, SignalTable
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -18,8 +19,13 @@ COEFFICIENTS = {
     "disagrees": -0.2,
     "concentration": 0.3,
     "no_verbal": -0.5,
+    "look_shift": 0.6,
+    "looked": -0.2,
 }
-TRUE = np.array([COEFFICIENTS.get(name, 0.0) for name in NAMES])
+TRUE: dict[Version, Floats] = {
+    version: np.array([COEFFICIENTS.get(feature.name, 0.0) for feature in features])
+    for version, features in VERSIONS.items()
+}
 
 
 def readings(rng: np.random.Generator, n: int, labels: int = 5, sources: int = 3, missing: float = 0.0) -> SignalTable:
@@ -43,6 +49,15 @@ def readings(rng: np.random.Generator, n: int, labels: int = 5, sources: int = 3
     )
 
 
+def looked_at(rng: np.random.Generator, signals: SignalTable) -> SignalTable:
+    """The same, with a second look at those whose label probability is from .3 to .9; one in twenty looks failed."""
+    first = signals.label_probability
+    kept = np.clip(first, 0.01, 0.99)
+    second = sigmoid(np.log(kept / (1.0 - kept)) + rng.normal(0.0, 0.8, len(signals)))
+    zone = (first >= 0.3) & (first <= 0.9) & (rng.random(len(signals)) < 0.95)
+    return replace(signals, agreement=np.where(zone, second, np.nan))
+
+
 def effects(rng: np.random.Generator, signals: SignalTable, label_sd: float, source_sd: float) -> Floats:
     """What labels and sources add to each reading's log-odds, drawn anew."""
     total = np.zeros(len(signals))
@@ -54,7 +69,8 @@ def effects(rng: np.random.Generator, signals: SignalTable, label_sd: float, sou
 
 def truth(signals: SignalTable, added: Floats | float = 0.0) -> Floats:
     """P(correct)."""
-    return sigmoid(design(signals) @ TRUE + added)
+    version = version_for(signals)
+    return sigmoid(design(signals, version) @ TRUE[version] + added)
 
 
 def outcomes(
@@ -72,10 +88,20 @@ def outcomes(
     )
 
 
-def drawn(seed: int, n: int, label_sd: float = 0.5, source_sd: float = 0.3, missing: float = 0.0) -> OutcomeTable:
+def drawn(
+    seed: int,
+    n: int,
+    label_sd: float = 0.5,
+    source_sd: float = 0.3,
+    missing: float = 0.0,
+    *,
+    looked: bool = False,
+) -> OutcomeTable:
     """n outcomes of readings whose labels and sources differ."""
     rng = np.random.default_rng(seed)
     signals = readings(rng, n, missing=missing)
+    if looked:
+        signals = looked_at(rng, signals)
     right = rng.random(n) < truth(signals, effects(rng, signals, label_sd, source_sd))
     return outcomes(signals, right)
 

@@ -60,6 +60,17 @@ def test_every_column_counts(column: str) -> None:
     assert fingerprint(other) != fingerprint(outcomes)
 
 
+def test_a_second_look_counts_where_there_was_one() -> None:
+    outcomes = drawn(1, 12, looked=True)
+    known = np.flatnonzero(outcomes.signals.looked)
+    other = outcomes.signals.agreement.copy()
+    other[known[0]] = 0.123
+    changed = replace(outcomes, signals=replace(outcomes.signals, agreement=other))
+    without = replace(outcomes, signals=replace(outcomes.signals, agreement=np.full(12, np.nan)))
+    assert len({fingerprint(each) for each in (outcomes, changed, without)}) == 3
+    assert fingerprint(outcomes.take(slice(None, None, -1))) == fingerprint(outcomes)
+
+
 def test_where_one_text_ends_counts() -> None:
     outcomes = drawn(1, 2)
     labels, sources = (

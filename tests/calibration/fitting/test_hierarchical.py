@@ -16,7 +16,7 @@ from calibration.fitting.hierarchical import fit_calibrator
 from calibration.fitting.scoring import Z90
 from calibration.outcome import Reader
 from calibration.table import Floats, OutcomeTable, SignalTable
-from tests.calibration.fitting.readings import COEFFICIENTS, NOW, drawn, effects, outcomes, readings, truth
+from tests.calibration.fitting.readings import COEFFICIENTS, NOW, drawn, effects, looked_at, outcomes, readings, truth
 from tests.calibration.fitting.test_posterior import both
 
 
@@ -36,6 +36,37 @@ def test_finds_the_coefficients_that_are_there() -> None:
     off = np.abs(calibrator.score(signals).score - truth(signals))
     assert off.mean() < 0.01
     assert off.max() < 0.05
+
+
+def test_finds_what_a_second_look_is_worth() -> None:
+    rng = np.random.default_rng(21)
+    signals = looked_at(rng, readings(rng, 60_000, missing=0.1))
+    calibrator = fitted(outcomes(signals, rng.random(60_000) < truth(signals)))
+    assert (calibrator.schema_version, calibrator.converged) == (2, True)
+    for each in calibrator.coefficients:
+        assert abs(each.value - COEFFICIENTS.get(each.feature, 0.0)) < 4.0 * each.standard_error, each.feature
+    assert np.abs(calibrator.score(signals).score - truth(signals)).max() < 0.05
+
+
+def test_without_a_second_look_nothing_changes() -> None:
+    """Nobody looked twice: the document is of the first version, and the second would have said the same."""
+    known = drawn(22, 500, missing=0.2)
+    first = fitted(known)
+    assert first.schema_version == 1
+    by_both = [hierarchical.fit(known, version=version) for version in (1, 2)]
+    fixed, wider = (found.mode.theta.fixed for found in by_both)
+    assert wider[:10] == pytest.approx(fixed, abs=1e-8)
+    assert wider[10:].tolist() == [0.0, 0.0]
+
+
+def test_a_second_look_that_is_new_is_judged_by_those_who_had_none() -> None:
+    """It was turned on when four fifths were decided: who judges the newest fifth has learned nothing of it."""
+    known = drawn(23, 1000, looked=True)
+    new = np.arange(1000) >= 850
+    agreement = np.where(new, known.signals.agreement, np.nan)
+    calibrator = fit_calibrator(replace(known, signals=replace(known.signals, agreement=agreement)), created_at=NOW)
+    assert calibrator.schema_version == 2
+    assert calibrator.metrics is not None
 
 
 def test_finds_what_labels_and_sources_add() -> None:
@@ -204,6 +235,7 @@ def anything(draw: st.DrawFn) -> OutcomeTable:
         column(0.0, 1.0),
         column(-1.0, 1.0),
         column(0.0, 20.0),
+        column(0.0, 1.0) if n else np.empty(0),
     )
     propensity = np.array(draw(st.lists(st.floats(1e-6, 1.0), min_size=n, max_size=n)), np.float64)
     return outcomes(signals, np.array(draw(flags()), np.bool_), propensity)

@@ -62,6 +62,18 @@ def test_a_source_may_be_left_out(tmp_path: Path) -> None:
     assert read.signals.source.tolist() == ["", "", ""]
 
 
+@SUFFIXES
+def test_the_agreement_of_a_second_look_may_be_left_out(tmp_path: Path, suffix: str) -> None:
+    table = predictions(4)
+    assert np.isnan(read_outcomes(saved(table, tmp_path / f"without{suffix}")).outcomes.signals.agreement).all()
+    looked = table.append_column("agreement", pa.array([0.25, None, 1.0, None]))
+    read = read_outcomes(saved(looked, tmp_path / f"with{suffix}"))
+    np.testing.assert_equal(read.outcomes.signals.agreement, [0.25, np.nan, 1.0, np.nan])
+    assert "agreement" in read.content.column_names
+    wrong = saved(table.append_column("agreement", pa.array([25.0] * 4)), tmp_path / f"wrong{suffix}")
+    assert "column agreement" in refusal(read_outcomes, wrong)
+
+
 HEADER = (
     "event_id,label,verbal_confidence,label_probability,label_margin,label_entropy,parse_ok,"
     "correct,propensity,decided_at"

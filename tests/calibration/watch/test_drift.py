@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -90,6 +92,16 @@ def test_all_of_a_table() -> None:
     changed = {name for name, each in found.items() if each.level is DriftLevel.WARNING}
     assert changed == {"score", "label_probability"}
     assert next(each.name for each in drift_of_signals(old, new)) == "verbal_confidence"
+
+
+def test_agreement_is_compared_where_somebody_looked_twice() -> None:
+    rng = np.random.default_rng(7)
+    old, new = _table(rng, 2000, 0.0), _table(rng, 2000, 0.0)
+    looked = replace(new, agreement=np.where(new.label_probability < 0.8, rng.random(2000), np.nan))
+    for before, after, level in ((looked, looked, DriftLevel.STEADY), (old, looked, DriftLevel.WARNING)):
+        found = {each.name: each for each in drift_of_signals(before, after)}
+        assert found["agreement"].level is level
+    assert "missing went from 100.0% to" in found["agreement"].words
 
 
 def _labels(rng: np.random.Generator, count: int, anger: float) -> np.ndarray:

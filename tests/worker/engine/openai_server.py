@@ -53,7 +53,8 @@ class OpenAiServer:
                 self.given_up.set()
         if self.body is not None or self.status != 200:
             return web.Response(status=self.status, text=self.body or "told to fail")
-        return web.json_response(completion(sent_pixels(question), self.finish))
+        drawn = question["seed"] if question["temperature"] > 0.1 else None
+        return web.json_response(completion(sent_pixels(question), self.finish, drawn))
 
 
 def sent_pixels(question: dict[str, Any]) -> NDArray[np.uint8]:
@@ -63,10 +64,11 @@ def sent_pixels(question: dict[str, Any]) -> NDArray[np.uint8]:
         return np.asarray(image)
 
 
-def completion(pixels: NDArray[np.uint8], finish: str = "stop") -> dict[str, Any]:
-    """An answer that depends on the pixels, spelt as Qwen does."""
-    chosen = LABELS[hashlib.sha256(pixels.tobytes()).digest()[0] % len(LABELS)]
-    beliefs = {label: 0.7 if label == chosen else 0.1 for label in LABELS}
+def completion(pixels: NDArray[np.uint8], finish: str = "stop", seed: int | None = None) -> dict[str, Any]:
+    """An answer that depends on the pixels, spelt as Qwen does; with a seed, another label may be drawn."""
+    likeliest = LABELS[hashlib.sha256(pixels.tobytes()).digest()[0] % len(LABELS)]
+    beliefs = {label: 0.7 if label == likeliest else 0.1 for label in LABELS}
+    chosen = likeliest if seed is None else str(np.random.default_rng(seed).choice(LABELS))
     tokens = [THINK, "<", "answer", ">", chosen, "</", "answer", "><", "confidence", ">", "0.85", "</confidence>"]
     content = [{"token": token, "logprob": 0.0, "top_logprobs": []} for token in tokens]
     content[4] |= {

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,10 @@ class Subject:
     def ask(self, number: int, *, constrained: bool = False) -> EngineRequest:
         """A question about the image of that number."""
         return EngineRequest(f"r{number}", self.prompt, image(number), f"k{number}", constrained=constrained)
+
+    def draw(self, number: int, name: str, *, temperature: float = 1.5, seed: int | None = None) -> EngineRequest:
+        """The same, to be answered at a temperature, as a request of that name."""
+        return replace(self.ask(number), request_id=name, temperature=temperature, seed=seed)
 
 
 def image(number: int) -> NDArray[np.uint8]:
@@ -113,6 +118,35 @@ async def test_the_weights_have_a_name(subject: Subject) -> None:
 async def test_the_same_image_gets_the_same_answer(subject: Subject) -> None:
     first, second = [await subject.engine.answer(subject.ask(2)) for _ in range(2)]
     assert first.text == second.text
+
+
+async def test_drawn_answers_differ_from_each_other_and_are_the_same_again(subject: Subject) -> None:
+    names = [f"draw-{number}" for number in range(12)]
+    requests = [subject.draw(4, name) for name in names]
+    drawn = [await asyncio.gather(*map(subject.engine.answer, requests)) for _ in range(2)]
+    first, again = ([answer.text for answer in answers] for answers in drawn)
+    assert first == again
+    assert len(set(first)) > 1
+    assert len({read_answer(answer, subject.taxonomy).label for answer in drawn[0]}) > 1
+
+
+async def test_a_seed_decides_whatever_the_request_is_called(subject: Subject) -> None:
+    asked = [subject.draw(4, f"seeded-{number}", seed=7) for number in range(2)]
+    one, other = await asyncio.gather(*map(subject.engine.answer, asked))
+    assert one.text == other.text
+
+
+async def test_a_temperature_of_zero_is_the_usual_answer(subject: Subject) -> None:
+    usual = await subject.engine.answer(subject.ask(5))
+    assert (await subject.engine.answer(subject.draw(5, "cold", temperature=0.0))).text == usual.text
+
+
+async def test_drawn_answers_come_with_untempered_probabilities(subject: Subject) -> None:
+    """So near to 0 that only the likeliest is ever drawn: what is reported is still what the model believed."""
+    usual = read_answer(await subject.engine.answer(subject.ask(6)), subject.taxonomy).signals
+    cold = subject.draw(6, "near zero", temperature=0.02)
+    drawn = read_answer(await subject.engine.answer(cold), subject.taxonomy).signals
+    assert drawn.label_probability == pytest.approx(usual.label_probability, abs=1e-3)
 
 
 async def test_a_constrained_answer_parses(subject: Subject) -> None:

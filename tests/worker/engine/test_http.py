@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,18 @@ async def test_the_very_pixels_are_sent_with_the_prompt_of_the_model_card(
     assert sorted(answer.label_probabilities.values()) == pytest.approx([0.1, 0.1, 0.1, 0.7])
     assert (answer.prompt_tokens, answer.output_tokens) == (30, 12)
     assert engine.model_version == f"{MODEL}@7"
+
+
+async def test_a_drawn_answer_is_asked_for_with_temperature_and_seed(engine: HttpEngine, server: OpenAiServer) -> None:
+    drawn = [replace(request(), request_id=name, temperature=0.7) for name in ("a", "b", "a")]
+    for each in (*drawn, replace(drawn[0], seed=11), request()):
+        await engine.answer(each)
+    assert [question["temperature"] for question in server.requests] == [0.7, 0.7, 0.7, 0.7, 0.0]
+    one, other, again, given = [question["seed"] for question in server.requests[:4]]
+    assert one == again != other
+    assert given == 11
+    assert all(0 <= seed < 2**31 for seed in (one, other))
+    assert "seed" not in server.requests[4]  # some servers know none, and greedy answers need none
 
 
 @pytest.mark.parametrize(("owner", "field"), [("vllm", "structured_outputs"), ("sglang", "regex"), ("acme", None)])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,29 @@ async def test_given_answers_are_given() -> None:
     reading = read_answer(await ScriptedEngine(script).answer(ask(1)), TAXONOMY)
     assert (reading.label, reading.signals.verbal_confidence) == ("joy", 0.9)
     assert reading.signals.label_probability == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(("temperature", "joy", "others"), [(1.0, 0.8, 0.1), (0.5, 0.64, 0.01), (2.0, 0.894, 0.316)])
+async def test_at_a_temperature_labels_are_drawn_as_the_script_believes(
+    temperature: float, joy: float, others: float
+) -> None:
+    engine = ScriptedEngine(Script(answers=(Answer(label="joy", confidence=0.9, label_probability=0.8),)))
+    asked = [replace(ask(1), request_id=f"draw-{number}", temperature=temperature) for number in range(2000)]
+    readings = [read_answer(await engine.answer(each), TAXONOMY) for each in asked]
+    counts = Counter(reading.label for reading in readings)
+    share = joy / (joy + 2 * others)
+    assert counts["joy"] / 2000 == pytest.approx(share, abs=0.04)
+    assert counts["awe"] / 2000 == pytest.approx((1 - share) / 2, abs=0.04)
+    probability = {"joy": 0.8, "awe": 0.1, "fear": 0.1}
+    for reading in readings[:50]:
+        assert reading.label is not None
+        assert reading.signals.label_probability == pytest.approx(probability[reading.label])
+
+
+async def test_a_script_that_is_certain_draws_its_label() -> None:
+    engine = ScriptedEngine(Script(answers=(Answer(label="joy", confidence=1.0, label_probability=1.0),)))
+    asked = [replace(ask(1), request_id=f"draw-{number}", temperature=2.0) for number in range(50)]
+    assert {read_answer(await engine.answer(each), TAXONOMY).label for each in asked} == {"joy"}
 
 
 async def test_shares_of_faults_are_kept() -> None:

@@ -89,6 +89,10 @@ async def test_a_server_of_vllm_gives_readings_with_signals(vllm_server: str) ->
         assert reading.label in SCENES.labels
         assert reading.signals.label_probability is not None
         assert reading.signals.label_margin is not None
+    names = ["drawn", "drawn", *(f"drawn-{number}" for number in range(6))]
+    drawn = [(await engine.answer(subject.draw(1, name))).text for name in names]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) > 1
     await engine.close()
 
 

@@ -94,7 +94,9 @@ def changed(rollout: Rollout, *path: str | int, to: object) -> bytes:
         (b"scenes", changed(FIRST, "schema_version", to=2), Refusal.OTHER_SCHEMA),
         (b"scenes", changed(FIRST, "schema_version", to=0), Refusal.OTHER_SCHEMA),
         (b"scenes", changed(FIRST, "live", "schema_version", to=2), Refusal.OTHER_SCHEMA),
-        (b"scenes", changed(FIRST, "live", "calibrator", "schema_version", to=2), Refusal.OTHER_SCHEMA),
+        (b"scenes", changed(FIRST, "live", "calibrator", "schema_version", to=3), Refusal.OTHER_SCHEMA),
+        # Version 2 is known, and has other features than these.
+        (b"scenes", changed(FIRST, "live", "calibrator", "schema_version", to=2), Refusal.DAMAGED),
     ],
 )
 def test_what_is_damaged_or_of_another_version_is_refused(
