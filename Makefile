@@ -51,17 +51,20 @@ bench: env ## what the README claims, one JSON line each
 	@$(BIN)/tidegate bench loop
 	@$(BIN)/tidegate bench gate
 	@$(BIN)/tidegate bench overhead
+	@$(BIN)/tidegate bench signals
+	@$(BIN)/tidegate bench training
 	@$(BIN)/tidegate bench worker
 
-checkpoint: env ## train the tiny checkpoint again
-	@$(BIN)/tidegate train tiny --out training/checkpoint
+checkpoint: env ## train the tiny checkpoint again, all three stages (a quarter of an hour on two cores)
+	@$(BIN)/tidegate train all var/tiny --config tiny --out training/checkpoint
 
 # One file for each environment, without index addresses: any mirror serves them, the hashes say what is right.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-header --generate-hashes
 CPU = --override requirements/overrides.txt --extra cpu --extra train --extra embedded
 lock: | $(filter .tools/bin/uv,$(UV)) ## pin the requirement files again
 	$(COMPILE) -o requirements/base.txt pyproject.toml
-	$(COMPILE) --extra gpu --extra train -o requirements/gpu.txt pyproject.toml
+	$(COMPILE) --extra gpu -o requirements/gpu.txt pyproject.toml
+	$(COMPILE) --extra rollouts --extra train -o requirements/train-gpu.txt pyproject.toml
 	$(COMPILE) $(CPU) -o requirements/cpu.txt pyproject.toml
 	$(COMPILE) $(CPU) --group dev -o requirements/dev.txt pyproject.toml
 

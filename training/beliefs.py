@@ -42,10 +42,12 @@ class Forks:
         """
         places = self._places[taxonomy]
 
-        def alternatives(index: int) -> dict[str, float]:
-            return {piece: float(probabilities[index, place]) for place, piece in places}
-
         pieces = [self._dialogue.piece(token) for token in ids.tolist()]
+
+        def alternatives(index: int) -> dict[str, float]:
+            found = {piece: float(probabilities[index, place]) for place, piece in places}
+            return {pieces[index]: 1.0} | found  # between forks a spelling goes only one way
+
         known = self._dialogue.taxonomies[taxonomy]
         found = candidate_probabilities(pieces, alternatives, known.labels)
         return None if found is None else normalised(found.known, found.shared, known)

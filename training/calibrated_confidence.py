@@ -147,11 +147,14 @@ class CalibrationTrainer(ResumesWhole, GRPOTrainer):
     def _read(self, text: str, ended: bool, taxonomy: str, truth: str) -> tuple[int, float, float, float, int]:
         """Label's place, whether it is right, confidence, whether in format, tokens from `<confidence>` on."""
         parsed = self._dialogue.parse(text, ended, taxonomy)
-        if parsed is None:
+        label = self._dialogue.label(text, taxonomy) if parsed is None else parsed.label
+        if label is None:  # one that is none of the taxonomy is out of format too
             return -1, 0.0, np.nan, 0.0, 0
+        place, right = self._dialogue.taxonomies[taxonomy].labels.index(label), float(label == truth)
+        if parsed is None:
+            return place, right, np.nan, 0.0, 0
         tail = len(self._dialogue.encode(text[text.rindex("<confidence>") :])) + 1
-        place = self._dialogue.taxonomies[taxonomy].labels.index(parsed.label)
-        return place, float(parsed.label == truth), parsed.confidence, 1.0, tail
+        return place, right, parsed.confidence, 1.0, tail
 
     def _note(self, answers: Answers) -> None:
         """What people want to follow beside the reward."""

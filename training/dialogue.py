@@ -153,6 +153,12 @@ class Dialogue:
         response = parse_response(text, Finish.STOP if ended else Finish.LENGTH, self.taxonomies[taxonomy])
         return response if isinstance(response, Parsed) else None
 
+    def label(self, text: str, taxonomy: str) -> str | None:
+        """The label of an answer whose confidence is missing or cannot be read; None where it names none."""
+        answer, closing, _ = text.partition("</answer>")
+        parsed = self.parse(answer + closing + confidence_text(0.5), True, taxonomy)
+        return None if parsed is None else parsed.label
+
     def _question(self, taxonomy: Taxonomy) -> tuple[list[int], list[int]]:
         """Its tokens before and behind those of the image."""
         text = self.processor.apply_chat_template(

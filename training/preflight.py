@@ -7,6 +7,7 @@ import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import torch
@@ -67,11 +68,11 @@ def _library_problems(config: RunConfig, versions: Mapping[str, str]) -> Iterato
     if config.calibration.rollouts.kind == "vllm_server":
         found = versions.get("vllm")
         if found is None:
-            yield "calibration.rollouts is vllm_server, but vllm is not installed: install tidegate[train-gpu]"
+            yield "calibration.rollouts is vllm_server, but vllm is not installed: install requirements/train-gpu.txt"
         elif Version(found) not in SERVED_BY:
             yield (
                 f"vllm {found} cannot take weights from TRL {versions.get('trl')}, which knows {SERVED_BY}: install "
-                "tidegate[train-gpu], or set calibration.rollouts.kind to transformers"
+                "requirements/train-gpu.txt, or set calibration.rollouts.kind to transformers"
             )
 
 
@@ -92,6 +93,9 @@ def _model_problems(config: RunConfig) -> Iterator[str]:
             "format and image tokens it knows"
         )
         return
+    folder = Path(model.name)
+    if folder.is_dir() and not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
+        yield f"model {folder} has no weights (*.safetensors): is it copied whole?"
     yield from _memory_problems(config, loaded)
 
 

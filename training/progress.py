@@ -26,6 +26,6 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
             bar.update(task, completed=done, description=f"{title} {word}")
             if not console.is_terminal and (done * _LINES // max(total, 1) > told or done == total):
                 told = done * _LINES // max(total, 1)
-                console.print(f"{title}: {done} of {total} {word}", highlight=False)
+                console.print(f"{title}: {done} of {total} {word}", highlight=False, soft_wrap=True)
 
         yield report

@@ -27,15 +27,13 @@ from calibration.contract import Contract
 from training.beliefs import Forks, normalised
 from training.config import ConfidenceStage
 from training.data.loading import Example, batches
-from training.dialogue import Dialogue, confidence_text
+from training.dialogue import Dialogue
 from training.progress import progress
 from training.run import Run, RunError
 from training.stage import Stage
 from worker.engine.protocol import Engine, EngineRequest, Finish
 from worker.engine.vllm import VllmEngine
 from worker.reading.prompt import build_prompt
-from worker.reading.response import Parsed, parse_response
-from worker.reading.taxonomy import Taxonomy
 from worker.settings import EngineSettings
 
 log = structlog.get_logger()
@@ -46,6 +44,8 @@ _AT_ONCE = 128
 _IN_FLIGHT = 512
 """Requests at a time in vLLM."""
 _LEAST_NAMED = 0.5
+_APART = 0.15
+"""How far vLLM's probability of a label may be from that of transformers: what bfloat16 can do to a long answer."""
 
 
 class Said(Contract):
@@ -168,8 +168,10 @@ def _through_transformers(
             model, stage.dialogue, batch, max_tokens=tokens, temperature=how.temperature, each=how.answers
         )
         for example, first, others in zip(batch, served, drawn, strict=True):
-            taxonomy = stage.dialogue.taxonomies[example.taxonomy]
-            yield example, tuple(_said(one.text, one.ended, one.belief, taxonomy) for one in (*first, *others))
+            said = (
+                _said(stage.dialogue, one.text, one.ended, one.belief, example.taxonomy) for one in (*first, *others)
+            )
+            yield example, tuple(said)
 
 
 def _through_vllm(run: Run, stage: Stage, examples: Dataset[Example]) -> Iterator[tuple[Example, tuple[Said, ...]]]:
@@ -184,11 +186,35 @@ def _through_vllm(run: Run, stage: Stage, examples: Dataset[Example]) -> Iterato
         engine = VllmEngine(settings, stage.dialogue.taxonomies)
         runner.run(engine.start())
         try:
-            size = max(1, _IN_FLIGHT // (how.answers + 1))
+            size, checked = max(1, _IN_FLIGHT // (how.answers + 1)), False
             for batch in batches(examples, size, run.config.loaders):
-                yield from zip(batch, runner.run(_ask(engine, stage.dialogue, batch, how)), strict=True)
+                said = runner.run(_ask(engine, stage.dialogue, batch, how))
+                if not checked:
+                    checked = True
+                    _compare(run, stage, batch[0], said[0][0])
+                yield from zip(batch, said, strict=True)
         finally:
             runner.run(engine.close())
+
+
+def _compare(run: Run, stage: Stage, example: Example, served: Said) -> None:
+    """See to it that vLLM was shown the image and the question that are trained on.
+
+    Raises:
+        RunError: it believes something else than transformers does.
+    """
+    tokens = run.config.max_answer_tokens
+    ((here,),) = answers_of(stage.model.eval(), stage.dialogue, [example], max_tokens=tokens)
+    if here.belief is None or served.belief is None:
+        log.warning("vLLM and transformers cannot be compared: an answer names no label", item=example.item.item_id)
+        return
+    apart = float(np.abs(here.belief - np.array(served.belief)).max())
+    log.info("vLLM and transformers compared", item=example.item.item_id, apart=round(apart, 4))
+    if apart > _APART:
+        raise RunError(
+            f"vLLM's probability of a label for {example.item.item_id} is {apart:.2f} from that of transformers: one "
+            "of them does not see what it is given. Sample with confidence.sampler: transformers, or other versions"
+        )
 
 
 async def _ask(
@@ -209,7 +235,7 @@ async def _ask(
         )
         known, ended = answer.label_probabilities, answer.finish is Finish.STOP
         belief = None if known is None else normalised(known, answer.shared_probability, taxonomy)
-        return _said(answer.text, ended, belief, taxonomy)
+        return _said(dialogue, answer.text, ended, belief, example.taxonomy)
 
     async def every(example: Example) -> tuple[Said, ...]:
         return tuple(await asyncio.gather(*(one(example, seed) for seed in (None, *range(how.answers)))))
@@ -217,11 +243,10 @@ async def _ask(
     return list(await asyncio.gather(*(every(example) for example in examples)))
 
 
-def _said(text: str, ended: bool, belief: Floats | None, taxonomy: Taxonomy) -> Said:
-    """What the scaffold said; its answers have no confidence yet, which the worker's parser would miss."""
+def _said(dialogue: Dialogue, text: str, ended: bool, belief: Floats | None, taxonomy: str) -> Said:
+    """What the scaffold said; it has not learnt to say a confidence yet."""
     answer, closing, _ = text.partition("</answer>")
-    parsed = parse_response(answer + closing + confidence_text(0.5), Finish.STOP if ended else Finish.LENGTH, taxonomy)
-    label = parsed.label if isinstance(parsed, Parsed) else None
+    label = dialogue.label(text, taxonomy) if ended else None
     sure = None if belief is None or label is None else tuple(belief.round(6).tolist())
     return Said(text=answer + closing, label=label, belief=sure)
 

@@ -20,14 +20,15 @@ Begin = Callable[..., Run]
 
 
 def small(**changes: Any) -> RunConfig:
-    """The tiny configuration with a few items a stage; `changes` by section, or of a whole key."""
+    """The tiny configuration with a few items a stage; `changes` by section, or of a whole one."""
     given = load_config("tiny").model_dump(mode="json")
     given |= {"loaders": 0, "data": {"kind": "scenes", "seed": 5, "reasoning": 64, "confidence": 24, "calibration": 16}}
     given["reasoning"] |= {"batch": 16, "per_device": 16, "checkpoints": 2}
     given["confidence"] |= {"batch": 8, "per_device": 8, "epochs": 1, "answers": 2, "checkpoints": 2}
     given["calibration"] |= {"batch": 4, "mini_batch": 2, "answers": 4, "per_device": 8, "checkpoints": 2}
     for name, change in changes.items():
-        given[name] = given[name] | change if isinstance(change, dict) else change
+        whole = not isinstance(change, dict) or "kind" in change or "method" in change
+        given[name] = change if whole else given[name] | change
     return RunConfig.model_validate(given)
 
 

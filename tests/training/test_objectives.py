@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -296,3 +297,20 @@ def test_objectives_that_pay_for_the_wrong_thing_cannot_be_configured(settings: 
 def test_no_trainer_is_needed() -> None:
     code = "import sys, training.objectives, training.targets; print({'torch', 'trl', 'transformers'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_beliefs_take_the_place_of_counts() -> None:
+    """Each answer's own belief is left out, and one that is not known does not count."""
+    said = answers([[0, 1, 0]], [[1, 0, 1]], [[0.5, 0.5, 0.5]], [[1, 1, 1]])
+    beliefs = np.array([[[0.6, 0.4], [0.3, 0.7], [np.nan, np.nan]]])
+    assert replace(said, belief=beliefs).agreement()[0] == pytest.approx([0.3, 0.4, 0.45])
+    assert said.agreement()[0] == pytest.approx([0.5, 0.0, 0.5])
+    with pytest.raises(ValueError, match="beliefs of"):
+        replace(said, belief=beliefs[:, :2])
+
+
+def test_a_weight_of_zero_leaves_right_and_wrong_answers_alike() -> None:
+    said = answers([[0, 1, 0, -1]], [[1, 0, 1, 0]], [[0.5, 0.6, 0.7, np.nan]], [[1, 1, 1, 0]])
+    advantage = Decoupled(answer_weight=0.0).advantages(said).answer[0]
+    assert advantage[:3] == pytest.approx([0.25] * 3)
+    assert advantage[3] == pytest.approx(-0.75)

@@ -37,7 +37,13 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).state_dict())
 
 
-@pytest.mark.parametrize(("stage", "finished"), [("reasoning", ()), ("calibration", ("reasoning", "confidence"))])
+@pytest.mark.parametrize(
+    ("stage", "finished"),
+    [
+        pytest.param("reasoning", (), marks=pytest.mark.heavy),
+        ("calibration", ("reasoning", "confidence")),
+    ],
+)
 def test_two_processes_train_one_model(begin: Begin, stage: str, finished: Sequence[str]) -> None:
     run = begin(*finished, reasoning={"per_device": 8}, calibration={"per_device": 4})
     train(run, stage)

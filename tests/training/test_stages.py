@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tests.training.conftest import Begin
-from training import calibrated_confidence, structured_reasoning, verbalized_confidence
+from training import calibrated_confidence, sampling, structured_reasoning, verbalized_confidence
 from training.data.loading import Example, SceneExamples
 from training.dialogue import IGNORED
 from training.following import StageProgress
 from training.numbers import GRID, NumberTokens
 from training.run import Run, RunError
-from training.sampling import answers_of, read_sampled, sample, sampled_path
+from training.sampling import Said, answers_of, read_sampled, sample, sampled_path
 from training.scenes import LABELS
-from training.stage import load, run_taxonomies
+from training.stage import Stage, load, run_taxonomies
 from training.verbalized_confidence import Exercise, make_exercises, prepare
 
 STAGES = {
@@ -78,7 +81,7 @@ def test_a_killed_stage_goes_on_as_if_nothing_had_happened(
     whole.folder.rename(tmp_path / "whole")
 
     run = begin(*done, **changes)
-    callbacks = [Kill()]
+    callbacks: list[TrainerCallback] = [Kill()]
     monkeypatch.setattr("training.stage.Stage.callbacks", lambda _: callbacks)
     with pytest.raises(Killed):
         STAGES[stage](run)
@@ -135,6 +138,48 @@ def test_answers_come_with_what_the_model_believes(begin: Begin) -> None:
         assert labels[max(range(len(labels)), key=served.belief.__getitem__)] == served.label  # greedy
 
 
+@pytest.mark.engine
+def test_vllm_samples_what_transformers_would(begin: Begin) -> None:
+    """The same served answers and beliefs through the worker's engine; drawn ones differ."""
+    run = begin("reasoning", confidence={"sampler": "vllm", "answers": 3}, data={"confidence": 12})
+    spawned = subprocess.run(
+        [sys.executable, "-m", "deploy.cli", "train", "sample", str(run.folder)],
+        check=False, capture_output=True, text=True, timeout=170,
+    )  # fmt: skip
+    assert spawned.returncode == 0, spawned.stderr[-3000:]
+    assert "vLLM and transformers compared" in spawned.stderr
+    through_vllm = read_sampled(sampled_path(run))
+    sampled_path(run).unlink()
+    changed = run.config.model_copy(
+        update={"confidence": run.config.confidence.model_copy(update={"sampler": "transformers"})}
+    )
+    sample(Run(run.folder, changed))
+    here = read_sampled(sampled_path(run))
+    assert [one.truth for one in through_vllm] == [one.truth for one in here]
+    same = [a.answers[0].text == b.answers[0].text for a, b in zip(through_vllm, here, strict=True)]
+    assert sum(same) >= 11
+    apart = [
+        np.abs(np.array(a.answers[0].belief) - np.array(b.answers[0].belief)).max()
+        for a, b in zip(through_vllm, here, strict=True)
+        if a.answers[0].text == b.answers[0].text
+    ]
+    assert max(apart) < 0.01
+    assert len({answer.text for one in through_vllm for answer in one.answers[1:]}) > 12
+
+
+def test_an_engine_that_sees_something_else_is_refused(begin: Begin) -> None:
+    run = begin("reasoning")
+    stage = Stage.load(run, "confidence")
+    example = stage.examples[0]
+    ((here,),) = answers_of(stage.model.eval(), stage.dialogue, [example], max_tokens=64)
+    assert here.belief is not None
+    same = Said(text=here.text, label="awe", belief=tuple(here.belief))
+    sampling._compare(run, stage, example, same)
+    other = Said(text=here.text, label="awe", belief=tuple(np.roll(here.belief, 1)))
+    with pytest.raises(RunError, match="does not see what it is given"):
+        sampling._compare(run, stage, example, other)
+
+
 def test_a_model_that_names_no_labels_is_refused(begin: Begin) -> None:
     run = begin(data={"reasoning": 16})
     structured_reasoning.train(run)
@@ -185,7 +230,7 @@ def test_wrong_answers_are_kept_and_the_true_label_is_trained_in_their_place(beg
 def test_right_and_wrong_answers_become_exercises(begin: Begin) -> None:
     run = begin("reasoning", confidence={"further_answers": 2, "correctness_weight": 1.0})
     sample(run)
-    stage = verbalized_confidence.Stage.load(run, "confidence")
+    stage = Stage.load(run, "confidence")
     exercises = make_exercises(run, stage)
     assert {exercise.confidence for exercise in exercises} == {0.0, 1.0}
     assert all((one.label == one.truth) == (one.confidence == 1.0) for one in exercises)

@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.dialogue import Dialogue, answer_text
-from training.scenes import LABELS, LEVELS, scene
-from training.tiny import END, PIXELS, SPECIAL, TAGS, make_model, make_processor, make_tokenizer
+from training.data.loading import as_served
+from training.dialogue import IGNORED, Dialogue, answer_text
+from training.scenes import LABELS, LEVELS, encode, scene
+from training.tiny import PIXELS, SPECIAL, TAGS, make_model, make_processor, make_tokenizer
 from worker.reading.prompt import build_prompt
 from worker.reading.taxonomy import Taxonomy, load_taxonomies
 
@@ -19,7 +20,7 @@ TOKENIZER = make_tokenizer(build_prompt(TAXONOMY))
 
 @pytest.fixture(scope="module")
 def dialogue() -> Dialogue:
-    return Dialogue(make_processor(build_prompt(TAXONOMY)), TAXONOMY)
+    return Dialogue(make_processor(build_prompt(TAXONOMY)), {"scenes": TAXONOMY})
 
 
 @pytest.mark.parametrize("text", [*TAGS, *SPECIAL, *LABELS, *(f"{number:02d}" for number in range(100))])
@@ -46,11 +47,12 @@ def test_labels_are_one_token_each_in_the_answer() -> None:
 
 def test_the_question_and_a_whole_answer_are_short(dialogue: Dialogue) -> None:
     drawn = scene(1, 1)
-    question = dialogue.ask([drawn.image])["input_ids"]
-    assert question.shape[1] < 40
-    answers = dialogue.tokens([answer_text(drawn.cues.reasoning(), "awe", 0.85)])
-    assert answers.shape[1] < 40
-    assert answers[0, dialogue.label_places(answers)[0]] == dialogue.label_ids[LABELS.index("awe")]
+    answer = answer_text(drawn.cues.reasoning(), "awe", 0.85)
+    exchange = dialogue.exchange([as_served(encode(drawn.image))], ["scenes"], [answer])
+    answered = exchange["labels"][0][exchange["labels"][0] != IGNORED]
+    assert exchange["input_ids"].shape[1] - len(answered) < 40
+    assert len(answered) < 40
+    assert dialogue.text(answered[None]) == [answer]
 
 
 @given(st.text())
@@ -67,21 +69,10 @@ def test_another_taxonomy_can_be_asked(dialogue: Dialogue) -> None:
     assert TOKENIZER.decode(TOKENIZER.encode(other.user).ids) == other.user
 
 
-def test_training_refuses_labels_of_several_tokens(dialogue: Dialogue) -> None:
-    with pytest.raises(ValueError, match=r"'positive' is \d+ tokens"):
-        Dialogue(dialogue.processor, Taxonomy(name="other", labels=("positive", "negative")))
-
-
 def test_the_model_is_small_seeded_and_sees_four_tokens(dialogue: Dialogue) -> None:
     model, same = (make_model(dialogue.processor, seed=3) for _ in range(2))
     assert sum(weight.numel() for weight in model.parameters()) < 1_500_000
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), same.parameters(), strict=True))
-    question = dialogue.ask([scene(1, 1).image])
+    question = dialogue.ask([as_served(encode(scene(1, 1).image))], ["scenes"])
     assert int(question["mm_token_type_ids"].sum()) == 4
     assert question["pixel_values"].shape[0] == PIXELS // 14**2
-
-
-def test_decoding_ends_at_the_end(dialogue: Dialogue) -> None:
-    answers = dialogue.tokens(["<think>", "<answer>awe</answer>"])
-    assert dialogue.text(answers) == ["<think>", "<answer>awe</answer>"]
-    assert END not in "".join(dialogue.text(answers))

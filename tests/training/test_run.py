@@ -1,0 +1,46 @@
+"""A run's folder: it belongs to one configuration, and says what it was made with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.training.conftest import Begin, small
+from training.config import load_config
+from training.run import Run, RunError
+
+
+def test_a_run_can_be_opened_again(begin: Begin) -> None:
+    run = begin()
+    assert Run.open(run.folder).config == run.config
+    assert Run.begin(run.folder, run.config).config == run.config
+    said = json.loads((run.folder / "run.json").read_text())
+    assert said["libraries"].keys() >= {"torch", "transformers", "trl", "peft", "accelerate"}
+    assert said["processes"] == 1
+
+
+def test_another_configuration_is_refused(begin: Begin) -> None:
+    run = begin()
+    with pytest.raises(RunError, match="holds a run of another configuration"):
+        Run.begin(run.folder, load_config("tiny"))
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(RunError, match="not empty and holds no run"):
+        Run.begin(tmp_path, small())
+    with pytest.raises(RunError, match="holds no run that can be read"):
+        Run.open(tmp_path)
+
+
+def test_half_a_checkpoint_is_deleted_and_the_whole_one_before_it_taken(begin: Begin) -> None:
+    stage = begin().stage("reasoning")
+    assert stage.last_checkpoint() is None
+    for step, state in ((9, "{}"), (10, "{}"), (100, '{"half')):
+        (stage.checkpoints / f"checkpoint-{step}").mkdir(parents=True)
+        (stage.checkpoints / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    (stage.checkpoints / "checkpoint-101").mkdir()
+    assert stage.last_checkpoint() == stage.checkpoints / "checkpoint-10"
+    assert {path.name for path in stage.checkpoints.iterdir()} == {"checkpoint-9", "checkpoint-10"}
