@@ -86,8 +86,8 @@ behind it.
 - **Data**: {_data(config)}
 - **Stage 1, structured reasoning**: {_steps(config.reasoning)}.
 - **Stage 2, verbalised confidence**: {_steps(config.confidence)}; {config.confidence.answers} sampled answers an item,
-  target confidence {config.confidence.correctness_weight:g} correctness and
-  {1 - config.confidence.correctness_weight:g} agreement, loss `{config.confidence.loss}`.
+  targets {config.confidence.correctness_weight:g} x correctness + {1 - config.confidence.correctness_weight:g} x
+  agreement, loss `{config.confidence.loss}`.
 - **Stage 3, calibrated confidence**: GRPO, objective `{how.objective.objective}`, {how.answers} answers a question,
   learning rate {how.learning_rate:g}, {how.batch} questions a batch, KL weight {how.beta:g}.
 - **Finished**: {", ".join(card["stages"])}. Tuning: {config.tuning.method}. Weights in bfloat16.
