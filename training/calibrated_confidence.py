@@ -23,10 +23,13 @@ from training.config import CalibrationStage
 from training.dialogue import Dialogue
 from training.numbers import GRID, NumberTokens
 from training.objectives import Answers, Decoupled
-from training.run import Run
+from training.run import Run, RunError
 from training.stage import ResumesWhole, Stage, rows
 
 log = structlog.get_logger()
+
+_APART = 0.25
+"""Nats a token that rollouts may be off in the mean: rounding costs some hundredths."""
 
 
 def train(run: Run) -> None:
@@ -79,6 +82,22 @@ def train(run: Run) -> None:
         callbacks=stage.callbacks(),
     )
     stage.train(trainer)
+
+
+def check_rollouts(apart: float) -> None:
+    """See to it that the rollout server was shown what is trained on: its log-probabilities are near to ours.
+
+    Args:
+        apart: mean distance of both, in nats a token.
+
+    Raises:
+        RunError: they are of another question, or of another model.
+    """
+    if not apart < _APART:
+        raise RunError(
+            f"the rollout server's log-probabilities are {apart:.2f} nats a token from the trainer's: it does not see "
+            "what it is given. Set calibration.rollouts.kind to transformers, or use other versions of vllm and trl"
+        )
 
 
 class CalibrationTrainer(ResumesWhole, GRPOTrainer):
@@ -169,6 +188,8 @@ class CalibrationTrainer(ResumesWhole, GRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         """As in TRL, with the advantages of `_judge` in the place of its own: (answers, tokens)."""
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        if apart := self._metrics["train"].get("sampling/sampling_logp_difference/mean"):
+            check_rollouts(apart[-1])
         mask = output["completion_mask"]
         judged = {name: each[:, None] for name, each in self._judged.items()}
         behind = torch.arange(mask.shape[1], device=mask.device) >= mask.sum(dim=1, keepdim=True) - judged["tail"]

@@ -84,7 +84,7 @@ class Run:
 
     @classmethod
     def begin(cls, folder: Path, config: RunConfig, *, primary: bool = True) -> Run:
-        """Make the folder, or go on in it. Only the `primary` process writes.
+        """Make the folder, or go on in it. Only the `primary` process writes, and the others take its word.
 
         Raises:
             RunError: the folder belongs to a run with another configuration.
@@ -93,9 +93,9 @@ class Run:
         if kept.exists():
             if load_config(str(kept)) != config:
                 raise RunError(f"{folder} holds a run of another configuration: give a new folder, or delete it")
-        elif folder.exists() and any(folder.iterdir()):
-            raise RunError(f"{folder} is not empty and holds no run: give a new folder")
         elif primary:
+            if folder.exists() and any(folder.iterdir()):
+                raise RunError(f"{folder} is not empty and holds no run: give a new folder")
             folder.mkdir(parents=True, exist_ok=True)
             _replace(kept, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
             write_json(folder / "run.json", _provenance(config))

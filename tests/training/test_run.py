@@ -35,6 +35,12 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
         Run.open(tmp_path)
 
 
+def test_another_process_may_come_while_the_first_one_writes(tmp_path: Path) -> None:
+    (tmp_path / ".config.yaml.17").touch()
+    assert Run.begin(tmp_path, small(), primary=False).config == small()
+    assert [path.name for path in tmp_path.iterdir()] == [".config.yaml.17"]
+
+
 def test_half_a_checkpoint_is_deleted_and_the_whole_one_before_it_taken(begin: Begin) -> None:
     stage = begin().stage("reasoning")
     assert stage.last_checkpoint() is None

@@ -301,6 +301,13 @@ def test_the_exact_gradient_moves_confidences_towards_being_right(begin: Begin) 
     assert confidences(run.folder / "calibration" / "model") < before - 0.1
 
 
+def test_a_rollout_server_that_sees_something_else_is_refused() -> None:
+    calibrated_confidence.check_rollouts(0.02)
+    for apart in (0.8, float("nan")):
+        with pytest.raises(RunError, match="it does not see what it is given"):
+            calibrated_confidence.check_rollouts(apart)
+
+
 @pytest.mark.parametrize("stage", ["reasoning", "confidence", "calibration"])
 def test_adapters_end_in_a_whole_model(begin: Begin, stage: str) -> None:
     done = [name for name in STAGES if list(STAGES).index(name) < list(STAGES).index(stage)]
