@@ -147,7 +147,6 @@ class Stage:
         """Train to the end, from the last checkpoint where there is one, and write the stage's model folder."""
         state = processes()
         trainer.remove_callback(PrinterCallback)  # the bar says the same
-        transformers_logging.disable_progress_bar()
         with state.main_process_first():
             checkpoint = self.folder.last_checkpoint()
         with warnings.catch_warnings():
@@ -185,6 +184,7 @@ def starting_point(run: Run, name: StageName) -> tuple[PreTrainedModel, Dialogue
 
 def load(source: str | Path, taxonomies: Mapping[str, Taxonomy], config: RunConfig) -> tuple[PreTrainedModel, Dialogue]:
     """A checkpoint, a folder or a name on the hub, and the dialogue in its tokens."""
+    transformers_logging.disable_progress_bar()
     revision = None if isinstance(source, Path) or isinstance(config.model, TinyModel) else config.model.revision
     frozen = isinstance(config.tuning, Lora)  # only adapters take steps, so the rest may be rounded
     dtype = torch.bfloat16 if frozen and config.precision == "bfloat16" else torch.float32
