@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,14 @@ def small(**changes: Any) -> RunConfig:
         whole = not isinstance(change, dict) or "kind" in change or "method" in change
         given[name] = change if whole else given[name] | change
     return RunConfig.model_validate(given)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _heavy_libraries_are_set_aside() -> Iterator[None]:
+    """Looking through all their objects again and again would cost later tests a second of heartbeats each time."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

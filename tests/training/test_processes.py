@@ -54,6 +54,7 @@ def test_two_processes_train_one_model(begin: Begin, stage: str, finished: Seque
     assert weights(run.folder / stage / "model")
 
 
+@pytest.mark.heavy
 def test_two_processes_take_the_steps_of_one(begin: Begin, tmp_path: Path) -> None:
     """The batch is spread, not doubled: the same gradient, up to rounding."""
     run = begin("reasoning", confidence={"per_device": 4})
