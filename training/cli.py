@@ -50,7 +50,7 @@ def every_stage(
     from training.config import STAGES, ScenesData  # noqa: PLC0415 - torch and TRL take seconds to load
 
     with _refusals():
-        begun = _begin(run, config, data)
+        begun = _begin(run, config, data, accelerate)
         for name in STAGES:
             if begun.stage(name).done:
                 continue
@@ -103,13 +103,17 @@ def sample_answers(run: RunFolder) -> None:
 def check(
     config: Config,
     data: Annotated[Path | None, typer.Option(help="a prepared folder, in the place of the configuration's")] = None,
+    accelerate: Annotated[
+        Path | None, typer.Option(help="the accelerate configuration that will be trained with", exists=True)
+    ] = None,
 ) -> None:
     """Say what would keep a run from succeeding, before hours are spent on it; exit code 2 if anything would."""
     from training.config import load_config  # noqa: PLC0415
-    from training.preflight import problems  # noqa: PLC0415
+    from training.preflight import Processes, problems  # noqa: PLC0415
 
     with _refusals():
-        found = problems(load_config(config, data))
+        processes = None if accelerate is None else Processes.of(accelerate)
+        found = problems(load_config(config, data), processes=processes)
     for problem in found:
         typer.echo(problem, err=True)
     if found:
@@ -148,15 +152,15 @@ def draw(
             lines.write(json.dumps(record) + "\n")
 
 
-def _begin(folder: Path, config: str, data: Path | None) -> Run:
+def _begin(folder: Path, config: str, data: Path | None, accelerate: Path | None = None) -> Run:
     """Begin or go on with a run whose way is clear."""
     from training.config import load_config  # noqa: PLC0415
-    from training.preflight import problems  # noqa: PLC0415
+    from training.preflight import Processes, problems  # noqa: PLC0415
     from training.run import Run, RunError  # noqa: PLC0415
 
     asked = load_config(config, data)
     begun = Run.begin(folder, asked, primary=os.environ.get("RANK", "0") == "0")
-    if found := problems(asked):
+    if found := problems(asked, processes=None if accelerate is None else Processes.of(accelerate)):
         raise RunError("\n".join(found))
     return begun
 

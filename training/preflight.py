@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import torch
+import yaml
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 from huggingface_hub.errors import HfHubHTTPError
@@ -18,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from training.config import STAGES, Full, RunConfig, ScenesData, TinyModel
+from training.config import STAGES, ConfigError, Full, RunConfig, ScenesData, TinyModel
 from training.data.drops import DataError
 from training.data.prepared import read_prepared
 
@@ -51,9 +52,49 @@ SERVED_BY = SpecifierSet(">=0.22,<0.32")
 """Versions of vLLM that TRL 1.16 can synchronise weights with."""
 
 
-def problems(config: RunConfig, versions: Mapping[str, str] | None = None) -> list[str]:
-    """Every reason why this run would fail or teach the wrong thing, as sentences; empty when there is none."""
-    return [*_library_problems(config, versions or _installed()), *_model_problems(config), *_data_problems(config)]
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Those that will train together."""
+
+    count: int
+    sharded: bool
+    """Whether they share one model's weights, gradients and optimiser (FSDP, ZeRO), or have one each."""
+
+    @classmethod
+    def here(cls) -> Processes:
+        """This one and those it was started with, by `torchrun` or `accelerate launch`."""
+        state = PartialState(cpu=not torch.cuda.is_available())
+        fsdp = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+        return cls(state.num_processes, fsdp or state.distributed_type is DistributedType.DEEPSPEED)
+
+    @classmethod
+    def of(cls, accelerate: Path) -> Processes:
+        """Those that an accelerate configuration will start, on all its machines.
+
+        Raises:
+            ConfigError: it is no accelerate configuration.
+        """
+        try:
+            given = yaml.safe_load(accelerate.read_text(encoding="utf-8"))
+            return cls(int(given["num_processes"]), given["distributed_type"] in ("FSDP", "DEEPSPEED"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"{accelerate} is no accelerate configuration that can be read: {error!r}") from error
+
+
+def problems(
+    config: RunConfig, versions: Mapping[str, str] | None = None, processes: Processes | None = None
+) -> list[str]:
+    """Every reason why this run would fail or teach the wrong thing, as sentences; empty when there is none.
+
+    Args:
+        versions: of the libraries; default: those that are installed.
+        processes: that will train; default: this one and those it was started with.
+    """
+    return [
+        *_library_problems(config, versions or _installed()),
+        *_model_problems(config, processes),
+        *_data_problems(config),
+    ]
 
 
 def _library_problems(config: RunConfig, versions: Mapping[str, str]) -> Iterator[str]:
@@ -76,7 +117,7 @@ def _library_problems(config: RunConfig, versions: Mapping[str, str]) -> Iterato
             )
 
 
-def _model_problems(config: RunConfig) -> Iterator[str]:
+def _model_problems(config: RunConfig, processes: Processes | None) -> Iterator[str]:
     if isinstance(config.model, TinyModel):
         if not isinstance(config.data, ScenesData):
             yield "the tiny model knows the words of drawn scenes only: use data of kind scenes, or a pretrained model"
@@ -96,15 +137,14 @@ def _model_problems(config: RunConfig) -> Iterator[str]:
     folder = Path(model.name)
     if folder.is_dir() and not [*folder.glob("*.safetensors"), *folder.glob("*.bin")]:
         yield f"model {folder} has no weights (*.safetensors): is it copied whole?"
-    yield from _memory_problems(config, loaded)
+    yield from _memory_problems(config, loaded, processes or Processes.here())
 
 
-def _memory_problems(config: RunConfig, loaded: object) -> Iterator[str]:
+def _memory_problems(config: RunConfig, loaded: object, processes: Processes) -> Iterator[str]:
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in AutoModelForImageTextToText.from_config(loaded).parameters())
     needed = memory_needed(parameters, config)
-    state = PartialState(cpu=not torch.cuda.is_available())
-    shards = state.num_processes if _sharded(state) else 1
+    shards = processes.count if processes.sharded else 1
     on_gpu = torch.cuda.is_available()
     # Without a GPU all processes of this machine share its memory.
     share = 1 if on_gpu else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -112,7 +152,7 @@ def _memory_problems(config: RunConfig, loaded: object) -> Iterator[str]:
     if needed / shards > free:
         yield (
             f"{parameters / _GIGA:.1f} billion parameters need about {needed / shards / _GIGA:.0f} GB for weights, "
-            f"gradients and optimiser in each of {state.num_processes} processes"
+            f"gradients and optimiser in each of {processes.count} processes"
             f"{' that share them' if shards > 1 else ''}, and {free / _GIGA:.0f} GB are free: shard over more GPUs "
             "(deploy/accelerate/fsdp.yaml), or set tuning.method to lora"
         )
@@ -140,12 +180,6 @@ def _data_problems(config: RunConfig) -> Iterator[str]:
             yield f"{config.data.folder} has no items for stage {name}: prepare it with other --shares"
         elif name == "reasoning" and all(item.reasoning is None for item in items):
             yield f"{config.data.folder}: no item of stage reasoning has the five sections, which is what it teaches"
-
-
-def _sharded(state: PartialState) -> bool:
-    return state.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED) or (
-        os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
-    )
 
 
 def _installed() -> dict[str, str]:

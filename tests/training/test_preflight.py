@@ -9,9 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+import deploy
 from tests.training.conftest import CHECKPOINT, small
-from training.config import RunConfig, load_config
-from training.preflight import memory_needed, problems
+from training.config import ConfigError, RunConfig, load_config
+from training.preflight import Processes, memory_needed, problems
 
 
 def pretrained(folder: Path, **changes: object) -> RunConfig:
@@ -42,6 +43,23 @@ def test_a_model_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -
     (found,) = problems(pretrained(CHECKPOINT))
     assert "are free: shard over more GPUs" in found
     assert "or set tuning.method to lora" in found
+
+
+@pytest.mark.parametrize(("name", "fits"), [("fsdp", True), ("ddp", False)])
+def test_memory_is_judged_for_the_processes_that_will_train(
+    monkeypatch: pytest.MonkeyPatch, name: str, fits: bool
+) -> None:
+    """A model that one process cannot hold fits when eight share it, and not when each has a copy."""
+    monkeypatch.setattr(psutil, "virtual_memory", type("Memory", (), {"available": 8_000_000}))
+    assert problems(pretrained(CHECKPOINT)) != []
+    processes = Processes.of(Path(deploy.__file__).parent / "accelerate" / f"{name}.yaml")
+    assert (problems(pretrained(CHECKPOINT), processes=processes) == []) == fits
+
+
+def test_a_file_that_is_no_accelerate_configuration_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "accelerate.yaml").write_text("num_processes: many\n")
+    with pytest.raises(ConfigError, match="no accelerate configuration that can be read"):
+        Processes.of(tmp_path / "accelerate.yaml")
 
 
 def test_seven_billion_parameters_need_what_they_need() -> None:
