@@ -159,10 +159,9 @@ def _begin(folder: Path, config: str, data: Path | None, accelerate: Path | None
     from training.run import Run, RunError  # noqa: PLC0415
 
     asked = load_config(config, data)
-    begun = Run.begin(folder, asked, primary=os.environ.get("RANK", "0") == "0")
     if found := problems(asked, processes=None if accelerate is None else Processes.of(accelerate)):
         raise RunError("\n".join(found))
-    return begun
+    return Run.begin(folder, asked, primary=os.environ.get("RANK", "0") == "0")
 
 
 def _train(run: Run, name: str) -> None:

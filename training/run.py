@@ -23,7 +23,8 @@ from typing import Any
 
 import yaml
 
-from training.config import STAGES, ConfigError, RunConfig, StageName, TinyModel, load_config
+from training.config import STAGES, ConfigError, PreparedData, RunConfig, StageName, TinyModel, load_config
+from training.data.prepared import read_prepared
 
 _LIBRARIES = ("accelerate", "datasets", "numpy", "peft", "pillow", "tokenizers", "torch", "transformers", "trl")
 _STATE = "trainer_state.json"
@@ -87,18 +88,24 @@ class Run:
         """Make the folder, or go on in it. Only the `primary` process writes, and the others take its word.
 
         Raises:
-            RunError: the folder belongs to a run with another configuration.
+            RunError: the folder belongs to a run with another configuration, or of other data.
+        DataError: the prepared folder cannot be read.
         """
         kept = folder / "config.yaml"
         if kept.exists():
             if load_config(str(kept)) != config:
                 raise RunError(f"{folder} holds a run of another configuration: give a new folder, or delete it")
+            begun_with = json.loads((folder / "run.json").read_text(encoding="utf-8"))["data"]
+            if begun_with != _data(config):
+                raise RunError(
+                    f"{folder} was begun with other data ({begun_with}): put them back, or give a new folder"
+                )
         elif primary:
-            if folder.exists() and any(folder.iterdir()):
+            if folder.exists() and {path.name for path in folder.iterdir()} - {"run.json"}:
                 raise RunError(f"{folder} is not empty and holds no run: give a new folder")
             folder.mkdir(parents=True, exist_ok=True)
-            _replace(kept, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
             write_json(folder / "run.json", _provenance(config))
+            _replace(kept, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))  # last: now it is a run
         return cls(folder, config)
 
     @classmethod
@@ -152,6 +159,13 @@ def _is_json(path: Path) -> bool:
     return True
 
 
+def _data(config: RunConfig) -> str:
+    """What the run learns from, as an identity."""
+    if isinstance(config.data, PreparedData):
+        return f"prepared:{read_prepared(config.data.folder).fingerprint}"
+    return f"scenes:{config.data.seed}"
+
+
 def _provenance(config: RunConfig) -> dict[str, Any]:
     return {
         "started_at": datetime.now(UTC).isoformat(),
@@ -159,5 +173,6 @@ def _provenance(config: RunConfig) -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: version(name) for name in _LIBRARIES},
         "tidegate": version("tidegate"),
+        "data": _data(config),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
     }

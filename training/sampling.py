@@ -30,7 +30,7 @@ from training.data.loading import Example, batches
 from training.dialogue import Dialogue
 from training.progress import progress
 from training.run import Run, RunError
-from training.stage import Stage
+from training.stage import Stage, processes
 from worker.engine.protocol import Engine, EngineRequest, Finish
 from worker.engine.vllm import VllmEngine
 from worker.reading.prompt import build_prompt
@@ -161,7 +161,8 @@ def _through_transformers(
 ) -> Iterator[tuple[Example, tuple[Said, ...]]]:
     how, tokens = run.config.confidence, run.config.max_answer_tokens
     torch.manual_seed(run.config.seed)
-    model = stage.model.eval()
+    model: Any = stage.model.to(processes().device)
+    model.eval()
     for batch in batches(examples, max(1, _AT_ONCE // how.answers), run.config.loaders):
         served = answers_of(model, stage.dialogue, batch, max_tokens=tokens)
         drawn = answers_of(

@@ -161,8 +161,10 @@ class Stage:
             trainer.save_model(str(self.folder.model))
         if state.is_main_process:
             save_processor(self.dialogue, self.folder.model)
-            steps = trainer.state.global_step
-            self.folder.finish({"steps": steps, "epochs": trainer.state.epoch, "flops": trainer.state.total_flos})
+            state_of = trainer.state
+            said = {"steps": state_of.global_step, "epochs": state_of.epoch, "flops": state_of.total_flos}
+            # Of a hub model, the commit that it came from, pinned or not.
+            self.folder.finish(said | {"commit": getattr(self.model.config, "_commit_hash", None)})
         state.wait_for_everyone()
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.training.conftest import Begin, small
+from training.cli import app
 from training.config import load_config
 from training.run import Run, RunError
+from training.scenes import encode, scene
 
 
 def test_a_run_can_be_opened_again(begin: Begin) -> None:
@@ -25,6 +29,37 @@ def test_another_configuration_is_refused(begin: Begin) -> None:
     run = begin()
     with pytest.raises(RunError, match="holds a run of another configuration"):
         Run.begin(run.folder, load_config("tiny"))
+
+
+def test_other_data_under_the_same_path_are_refused(tmp_path: Path) -> None:
+    """Two stages of one run must not see the same image because somebody prepared it anew in between."""
+    photos = tmp_path / "photos" / "awe"
+    photos.mkdir(parents=True)
+    config = small(
+        model={"kind": "pretrained", "name": "somewhere"}, data={"kind": "prepared", "folder": str(tmp_path / "data")}
+    )
+
+    def prepare(count: int) -> None:
+        for number in range(count):
+            (photos / f"{number}.png").write_bytes(encode(scene(3, number).image, "PNG"))
+        command = ["prepare", "--out", str(tmp_path / "data"), "--folder", str(photos.parent), "--taxonomy", "scenes"]
+        assert CliRunner().invoke(app, command).exit_code == 0
+
+    prepare(6)
+    run = Run.begin(tmp_path / "run", config)
+    assert json.loads((run.folder / "run.json").read_text())["data"].startswith("prepared:")
+    assert Run.begin(tmp_path / "run", config).config == config
+    shutil.rmtree(tmp_path / "data")
+    prepare(7)
+    with pytest.raises(RunError, match="was begun with other data"):
+        Run.begin(tmp_path / "run", config)
+
+
+def test_a_begin_that_was_killed_can_be_made_again(tmp_path: Path) -> None:
+    """run.json comes first and config.yaml makes it a run, so that no run is without its versions."""
+    (tmp_path / "run.json").write_text("{}")
+    run = Run.begin(tmp_path, small())
+    assert json.loads((run.folder / "run.json").read_text())["data"] == "scenes:5"
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
