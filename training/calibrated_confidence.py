@@ -6,8 +6,9 @@ and label; the advantage of its confidence, which the decoupled objective keeps 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
@@ -20,9 +21,9 @@ from trl import GRPOConfig, GRPOTrainer
 
 from training.beliefs import Forks
 from training.config import CalibrationStage
-from training.dialogue import Dialogue
+from training.dialogue import Dialogue, confidence_text
 from training.numbers import GRID, NumberTokens
-from training.objectives import Answers, Decoupled
+from training.objectives import Answers, Decoupled, EmocaliberLog
 from training.run import Run, RunError
 from training.stage import ResumesWhole, Stage, rows
 
@@ -100,6 +101,40 @@ def check_rollouts(apart: float) -> None:
         )
 
 
+class Judged(NamedTuple):
+    """One answer as the objectives see it, all numbers."""
+
+    label: int
+    """Its place in the taxonomy; -1 where it names none of its labels."""
+    correct: float
+    confidence: float
+    """nan where it cannot be read."""
+    in_format: float
+    tail: int
+    """Tokens from `<confidence>` on; 0 where there is no confidence."""
+    spelled: float
+    """Whether the confidence has the two digits that were taught: only then is it known which token decided it."""
+
+
+def judge(dialogue: Dialogue, text: str, ended: bool, taxonomy: str, truth: str, *, any_word: bool) -> Judged:
+    """Read an answer.
+
+    Args:
+        any_word: one word that is no label of the taxonomy is wrong, but in format: what EmoCaliber's reward says.
+    """
+    labels = dialogue.taxonomies[taxonomy].labels
+    parsed = dialogue.parse(text, ended, taxonomy)
+    if parsed is None and any_word:
+        parsed = dialogue.parse_word(text, ended, taxonomy)
+    label = dialogue.label(text, taxonomy) if parsed is None else parsed.label
+    place = labels.index(label) if label in labels else -1
+    if parsed is None:
+        return Judged(place, float(label == truth), math.nan, 0.0, 0, 0.0)
+    said = text[text.rindex("<confidence>") :]
+    spelled = float(said.strip() == confidence_text(parsed.confidence))
+    return Judged(place, float(label == truth), parsed.confidence, 1.0, len(dialogue.encode(said)) + 1, spelled)
+
+
 class CalibrationTrainer(ResumesWhole, GRPOTrainer):
     """GRPO whose advantages are ours, one for each token.
 
@@ -117,6 +152,7 @@ class CalibrationTrainer(ResumesWhole, GRPOTrainer):
         self._exact = how.confidence_gradient == "exact"
         self._numbers, self._forks = NumberTokens.of(dialogue, GRID), Forks(dialogue)
         self._answers: Answers
+        self._spelled: NDArray[np.bool_]
         self._taxonomies: list[str] = []
         self._judged: dict[str, Tensor] = {}
         self._hidden: Tensor | None = None
@@ -132,14 +168,15 @@ class CalibrationTrainer(ResumesWhole, GRPOTrainer):
         **_: Any,
     ) -> list[float | None]:
         """The reward of each answer of this process; keeps what the loss needs."""
+        any_word = isinstance(self._how.objective, EmocaliberLog)
         columns = np.array(
             [
-                self._read(turns[0]["content"], ids[-1] in self.eos_token_ids, name, true)
+                judge(self._dialogue, turns[0]["content"], ids[-1] in self.eos_token_ids, name, true, any_word=any_word)
                 for turns, ids, name, true in zip(completions, completion_ids, taxonomy, truth, strict=True)
             ]
         )
         gathered = self.accelerator.gather(torch.tensor(columns, device=self.accelerator.device)).cpu().numpy()
-        label, correct, confidence, in_format, tail = (
+        label, correct, confidence, in_format, tail, spelled = (
             column.reshape(-1, self.num_generations) for column in gathered.T
         )
         answers = Answers(label.astype(np.int64), correct > 0, confidence, in_format > 0)
@@ -150,7 +187,7 @@ class CalibrationTrainer(ResumesWhole, GRPOTrainer):
             advantages = objective.advantages(answers_alike)
         else:
             advantages = objective.advantages(answers)
-        self._answers, self._taxonomies = answers, taxonomy
+        self._answers, self._spelled, self._taxonomies = answers, spelled > 0, taxonomy
         self._judged = {"answer": self._mine(advantages.answer), "confidence": self._mine(advantages.confidence)}
         self._judged["tail"] = self._mine(tail)
         self._note(answers)
@@ -162,18 +199,6 @@ class CalibrationTrainer(ResumesWhole, GRPOTrainer):
         each = values.size // self.accelerator.num_processes
         first = self.accelerator.process_index * each
         return torch.tensor(values.ravel()[first : first + each], dtype=torch.float32, device=self.accelerator.device)
-
-    def _read(self, text: str, ended: bool, taxonomy: str, truth: str) -> tuple[int, float, float, float, int]:
-        """Label's place, whether it is right, confidence, whether in format, tokens from `<confidence>` on."""
-        parsed = self._dialogue.parse(text, ended, taxonomy)
-        label = self._dialogue.label(text, taxonomy) if parsed is None else parsed.label
-        if label is None:  # one that is none of the taxonomy is out of format too
-            return -1, 0.0, np.nan, 0.0, 0
-        place, right = self._dialogue.taxonomies[taxonomy].labels.index(label), float(label == truth)
-        if parsed is None:
-            return place, right, np.nan, 0.0, 0
-        tail = len(self._dialogue.encode(text[text.rindex("<confidence>") :])) + 1
-        return place, right, parsed.confidence, 1.0, tail
 
     def _note(self, answers: Answers) -> None:
         """What people want to follow beside the reward."""
@@ -199,7 +224,7 @@ class CalibrationTrainer(ResumesWhole, GRPOTrainer):
             answers = self._answers
             if objective.target_weight < 1:
                 answers = replace(answers, belief=self._beliefs(output))
-            output["target"] = self._mine(np.where(answers.format_ok, objective.targets(answers), np.nan))
+            output["target"] = self._mine(np.where(self._spelled, objective.targets(answers), np.nan))
         return output
 
     def _beliefs(self, output: dict[str, Any]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ serves (`worker.engine.chat`): what is trained is what is served.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +152,16 @@ class Dialogue:
     def parse(self, text: str, ended: bool, taxonomy: str) -> Parsed | None:
         """The worker's own reading of an answer; None where it would be none."""
         response = parse_response(text, Finish.STOP if ended else Finish.LENGTH, self.taxonomies[taxonomy])
+        return response if isinstance(response, Parsed) else None
+
+    def parse_word(self, text: str, ended: bool, taxonomy: str) -> Parsed | None:
+        """The same where the answer is one word that is no label of the taxonomy."""
+        word = text.partition("<answer>")[2].partition("</answer>")[0].strip(string.punctuation + string.whitespace)
+        known = self.taxonomies[taxonomy]
+        if not word.isalpha():
+            return None
+        wider = known.model_copy(update={"labels": (*known.labels, word.lower())})
+        response = parse_response(text, Finish.STOP if ended else Finish.LENGTH, wider)
         return response if isinstance(response, Parsed) else None
 
     def label(self, text: str, taxonomy: str) -> str | None:

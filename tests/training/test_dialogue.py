@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from tests.training.conftest import CHECKPOINT, small
 from training.beliefs import Forks
+from training.calibrated_confidence import judge
 from training.data.loading import SceneExamples
 from training.dialogue import IGNORED, Dialogue, answer_text
 from training.numbers import GRID, NumberTokens
@@ -130,3 +133,39 @@ def test_digit_by_digit_the_first_decimal_decides() -> None:
     assert numbers.values.tolist() == pytest.approx([0.05] + [tenth / 10 + 0.025 for tenth in range(1, 10)])
     spread = torch.full((1, len(GRID)), 1 / len(GRID))
     assert numbers.by_token(spread).sum() == pytest.approx(1)
+
+
+SAID = answer_text(REASONING, "").removesuffix("<answer></answer>")
+
+
+@pytest.mark.parametrize(
+    ("rest", "label", "right", "confidence", "in_format", "spelled"),
+    [
+        ("<answer>awe</answer><confidence>0.85</confidence>", 2, 1, 0.85, 1, 1),
+        ("<answer>Fear.</answer><confidence>{0.30}</confidence>", 6, 0, 0.30, 1, 0),
+        ("<answer>awe</answer><confidence>0.9</confidence>", 2, 1, 0.9, 1, 0),
+        ("<answer>awe</answer><confidence>85%</confidence>", 2, 1, 0.85, 1, 0),
+        ("<answer>awe</answer><confidence>sure</confidence>", 2, 1, None, 0, 0),
+        ("<answer>awe</answer>", 2, 1, None, 0, 0),
+        ("<answer>joy</answer><confidence>0.85</confidence>", -1, 0, None, 0, 0),
+        ("nothing of the kind", -1, 0, None, 0, 0),
+    ],
+)
+def test_answers_are_judged_as_the_worker_reads_them(
+    dialogue: Dialogue, rest: str, label: int, right: int, confidence: float | None, in_format: int, spelled: int
+) -> None:
+    """Only a confidence that is spelled as it was taught has a known place to learn at."""
+    found = judge(dialogue, SAID + rest, True, "scenes", "awe", any_word=False)
+    assert (found.label, found.correct, found.in_format, found.spelled) == (label, right, in_format, spelled)
+    assert found.confidence == pytest.approx(math.nan if confidence is None else confidence, nan_ok=True)
+    assert (found.tail > 0) == bool(in_format)
+
+
+def test_emocaliber_judges_any_one_word(dialogue: Dialogue) -> None:
+    """Wrong, and scored on its confidence; two words, or none, are out of format there too."""
+    word = SAID + "<answer>joy</answer><confidence>0.85</confidence>"
+    assert judge(dialogue, word, True, "scenes", "awe", any_word=True)[:4] == (-1, 0.0, 0.85, 1.0)
+    for wrong in (word.replace("joy", "great joy"), word.replace("joy", ""), word.replace("0.85", "1.7")):
+        assert judge(dialogue, wrong, True, "scenes", "awe", any_word=True).in_format == 0
+    assert judge(dialogue, word, False, "scenes", "awe", any_word=True).in_format == 0
+    assert judge(dialogue, word.replace("joy", "awe"), True, "scenes", "awe", any_word=True).correct == 1
