@@ -12,8 +12,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from deploy.local import free_port
 from tests.training.conftest import CHECKPOINT, small
 from training.cli import app
+from training.config import STAGES
 
 RUNNER = CliRunner()
 QUIET: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 170}
@@ -43,6 +45,27 @@ def test_all_stages_end_in_a_checkpoint(tmp_path: Path) -> None:
     again = subprocess.run([*command, "--config", configured(tmp_path)], check=True, **QUIET)
     assert json.loads(again.stdout)["model_version"] == said["model_version"]
     assert "stage 3, calibrated confidence" not in again.stderr, "a finished stage ran again"
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
+def test_all_stages_run_as_accelerate_launches_them(tmp_path: Path) -> None:
+    launched = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_CPU", "mixed_precision": "no",
+                "num_machines": 1, "num_processes": 2, "machine_rank": 0, "main_process_port": free_port(),
+                "rdzv_backend": "static", "same_network": True, "use_cpu": True}  # fmt: skip
+    (tmp_path / "accelerate.yaml").write_text(yaml.safe_dump(launched))
+    path = Path(configured(tmp_path))
+    config = yaml.safe_load(path.read_text())
+    for stage, at_once in (("reasoning", 8), ("confidence", 4), ("calibration", 4)):
+        config[stage]["per_device"] = at_once
+    path.write_text(yaml.safe_dump(config))
+    command = [sys.executable, "-m", "deploy.cli", "train", "all", str(tmp_path / "run"), "--scenes", "40"]
+    command += ["--config", str(path), "--accelerate", str(tmp_path / "accelerate.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1])["calibration"]["scenes"] == 40
+    steps = {name: json.loads((tmp_path / "run" / name / "done.json").read_text())["steps"] for name in STAGES}
+    assert steps == {"reasoning": 4, "confidence": 3, "calibration": 8}
 
 
 @pytest.mark.parametrize(
