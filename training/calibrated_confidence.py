@@ -46,10 +46,8 @@ def train(run: Run) -> None:
 
     def row(number: int) -> dict[str, Any]:
         example = stage.examples[number]
-        question = [dict(turn) for turn in stage.dialogue.messages(example.taxonomy)]
-        question[-1]["content"] = question[-1]["content"][1]["text"]  # TRL puts the image in itself
         return {
-            "prompt": question,
+            "prompt": stage.dialogue.conversation(example.taxonomy),
             "image": Image.fromarray(example.image),
             "taxonomy": example.taxonomy,
             "truth": example.label,

@@ -70,6 +70,11 @@ class Dialogue:
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt.user}]},
         ]
 
+    def conversation(self, taxonomy: str) -> list[dict[str, str]]:
+        """The question in words alone, as trainers take it that put the image in themselves."""
+        prompt = build_prompt(self.taxonomies[taxonomy])
+        return [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]
+
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, none added."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])

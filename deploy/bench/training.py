@@ -97,9 +97,11 @@ def _plain(folder: Path, name: StageName, steps: int, rollouts: int) -> float:
 
     def row(number: int) -> dict[str, Any]:
         example = stage.examples[number]
-        question = [dict(turn) for turn in stage.dialogue.messages(example.taxonomy)]
-        question[-1]["content"] = question[-1]["content"][1]["text"]
-        asked = {"prompt": question, "images": [Image.fromarray(example.image)], "truth": example.label}
+        asked = {
+            "prompt": stage.dialogue.conversation(example.taxonomy),
+            "images": [Image.fromarray(example.image)],
+            "truth": example.label,
+        }
         if name == "calibration":
             return asked
         assert example.reasoning is not None
