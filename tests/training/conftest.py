@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +30,6 @@ def small(**changes: Any) -> RunConfig:
         whole = not isinstance(change, dict) or "kind" in change or "method" in change
         given[name] = change if whole else given[name] | change
     return RunConfig.model_validate(given)
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _heavy_libraries_are_set_aside() -> Iterator[None]:
-    """Looking through all their objects again and again would cost later tests a second of heartbeats each time."""
-    yield
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture

@@ -10,6 +10,14 @@ import pytest
 from calibration.settings import KafkaSettings
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _heavy_libraries_are_set_aside() -> None:
+    """What earlier tests have loaded, torch and TRL among it: looking through all of it again and again would cost
+    these tests a second of heartbeats each time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module", params=["embedded", pytest.param("apache", marks=pytest.mark.apache)])
 def bootstrap(request: pytest.FixtureRequest) -> str:
     """The same tests on the embedded broker and on Apache Kafka."""

@@ -19,7 +19,7 @@ from worker.stream.consumer import Arrival, ImageStream
 _QUICK = {
     "poll_ms": 20,
     "fetch_max_wait_ms": 50,
-    "session_timeout_ms": 1000,
+    "session_timeout_ms": 2000,
     "heartbeat_interval_ms": 200,
     "commit_interval_s": 0.05,
 }

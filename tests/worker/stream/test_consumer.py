@@ -189,10 +189,11 @@ async def test_a_completion_after_the_partition_has_moved_commits_nothing(kafka:
     make_topic(kafka, partitions=2)
     for partition in (0, 1):
         fill(kafka, 2, partition)
-    async with Rig(kafka, drain_s=0.2) as first:
+    patient = {"drain_s": 0.2, "session_timeout_ms": 3000}  # a member taken for dead would be given its events again
+    async with Rig(kafka, **patient) as first:
         first.stubborn = True
         await until(lambda: len(first.waiting) == 4)
-        async with Rig(kafka, drain_s=0.2) as second:
+        async with Rig(kafka, **patient) as second:
             await until(lambda: len(second.waiting) == 2)
             (moved,) = second.stream.assigned
             assert first.cancelled == {(moved, 0), (moved, 1)}
