@@ -60,10 +60,11 @@ checkpoint: env ## train the tiny checkpoint again, all three stages (a quarter 
 
 # One file for each environment, without index addresses: any mirror serves them, the hashes say what is right.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-header --generate-hashes
-CPU = --override requirements/overrides.txt --extra cpu --extra train --extra embedded
+CPU = --override requirements/overrides.txt --extra cpu --extra train --extra console --extra embedded
 lock: | $(filter .tools/bin/uv,$(UV)) ## pin the requirement files again
 	$(COMPILE) -o requirements/base.txt pyproject.toml
 	$(COMPILE) --extra gpu -o requirements/gpu.txt pyproject.toml
+	$(COMPILE) --extra console -o requirements/console.txt pyproject.toml
 	$(COMPILE) --extra rollouts --extra train -o requirements/train-gpu.txt pyproject.toml
 	$(COMPILE) $(CPU) -o requirements/cpu.txt pyproject.toml
 	$(COMPILE) $(CPU) --group dev -o requirements/dev.txt pyproject.toml

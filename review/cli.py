@@ -6,30 +6,23 @@ Exit codes: 0 done, 1 nothing to do or failed, 2 wrong usage or settings.
 from __future__ import annotations
 
 import asyncio
-import getpass
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-from pydantic_core import to_json
-from pydantic_settings import BaseSettings
 from rich.console import Console
 
 from calibration.settings import KafkaSettings
 from review.blind import visible
 from review.inline import InlineImageError, inline_image
-from review.lease import Entry, NotHeldError, QueueError
+from review.lease import Entry, NotHeldError
 from review.panel import claim_panel, entries_table, figures_table
 from review.queue import ReviewQueue
-from review.settings import ReviewSettings, ValkeySettings
 from review.task import RecordReference, ReviewTask, UrlReference, Verdict
-from review.verdicts import UnknownLabelError, VerdictError, VerdictWriter, give_verdict
+from review.terminal import print_json, settings_of, user_name, with_queue
+from review.verdicts import VerdictWriter, give_verdict
 
 app = typer.Typer(no_args_is_help=True)
-_Answer = TypeVar("_Answer")
-_Settings = TypeVar("_Settings", bound=BaseSettings)
 
 EventId = Annotated[str, typer.Argument(help="the task's event id", metavar="EVENT_ID")]
 Reviewer = Annotated[str | None, typer.Option(help="who you are; default: your user name here", metavar="NAME")]
@@ -40,13 +33,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document, f
 @app.command("next")
 def next_task(reviewer: Reviewer = None, as_json: AsJson = False) -> None:
     """Claim the most urgent task and show it. What the model said is hidden where the review is blind."""
-    name = _name(reviewer)
-    claim = _run(lambda queue: queue.claim(name))
+    name = user_name(reviewer)
+    claim = with_queue(lambda queue: queue.claim(name))
     if claim is None:
         typer.echo("null" if as_json else "Nothing waits for review.")
         raise typer.Exit(1)
     if as_json:
-        _print_json({"task": visible(claim.task), "expired_leases": claim.entry.expiries, "lease": claim.lease})
+        print_json({"task": visible(claim.task), "expired_leases": claim.entry.expiries, "lease": claim.lease})
     else:
         Console().print(claim_panel(claim))
 
@@ -64,8 +57,8 @@ def decide(
     """Give a verdict on a task that you claimed. It is on the verdicts topic before the task leaves the queue."""
     if (label is None) is not cannot_tell:
         raise typer.BadParameter("give either --label or --cannot-tell")
-    name = _name(reviewer)
-    kafka = _settings(KafkaSettings)
+    name = user_name(reviewer)
+    kafka = settings_of(KafkaSettings)
 
     async def give(queue: ReviewQueue) -> Verdict:
         task, held = await _held(queue, event_id, name, token)
@@ -76,9 +69,9 @@ def decide(
         finally:
             await asyncio.to_thread(writer.close)
 
-    verdict = _run(give)
+    verdict = with_queue(give)
     if as_json:
-        _print_json(verdict)
+        print_json(verdict)
     else:
         typer.echo(f"{event_id}: {verdict.label or 'cannot tell'}, after {verdict.seconds_spent:.0f} s.")
 
@@ -88,10 +81,10 @@ def save_image(
     event_id: EventId, to: Annotated[Path, typer.Argument(help="file that the image is written to", metavar="FILE")]
 ) -> None:
     """Write the image of a task to a file, where it travelled inside its event; else say where it is."""
-    task, _ = _run(lambda queue: queue.find(event_id))
+    task, _ = with_queue(lambda queue: queue.find(event_id))
     if isinstance(task.image, RecordReference):
         try:
-            content = inline_image(_settings(KafkaSettings), task.image.record)
+            content = inline_image(settings_of(KafkaSettings), task.image.record)
             to.write_bytes(content)
         except (InlineImageError, OSError) as error:
             typer.echo(f"{event_id}: {error}", err=True)
@@ -106,13 +99,13 @@ def save_image(
 @app.command()
 def release(event_id: EventId, token: Token = None, reviewer: Reviewer = None) -> None:
     """Give a task that you claimed back, undecided."""
-    name = _name(reviewer)
+    name = user_name(reviewer)
 
     async def give_back(queue: ReviewQueue) -> None:
         _, held = await _held(queue, event_id, name, token)
         await queue.release(event_id, held)
 
-    _run(give_back)
+    with_queue(give_back)
     typer.echo(f"{event_id}: released.")
 
 
@@ -126,9 +119,9 @@ def list_tasks(
     async def both(queue: ReviewQueue) -> tuple[list[Entry], list[Entry]]:
         return await queue.claimed(limit), await queue.waiting(limit)
 
-    claimed, waiting = _run(both)
+    claimed, waiting = with_queue(both)
     if as_json:
-        _print_json({"claimed": claimed, "waiting": waiting})
+        print_json({"claimed": claimed, "waiting": waiting})
     elif claimed or waiting:
         Console().print(entries_table([*claimed, *waiting]))
     else:
@@ -138,9 +131,9 @@ def list_tasks(
 @app.command()
 def stats(as_json: AsJson = False) -> None:
     """The queue in numbers: depth, age, reasons, leases that ran out, Valkey's memory."""
-    figures = _run(lambda queue: queue.figures())
+    figures = with_queue(lambda queue: queue.figures())
     if as_json:
-        _print_json(figures)
+        print_json(figures)
     else:
         Console().print(figures_table(figures))
 
@@ -162,52 +155,3 @@ def _label(task: ReviewTask, text: str) -> str:
     if text not in task.labels and text.isdecimal() and 1 <= int(text) <= len(task.labels):
         return task.labels[int(text) - 1]
     return text
-
-
-def _name(reviewer: str | None) -> str:
-    try:
-        name = reviewer or getpass.getuser()
-    except (KeyError, OSError) as error:  # a container whose user has no name
-        raise typer.BadParameter("your user has no name here: say who you are", param_hint="--reviewer") from error
-    if not name.isprintable() or len(name) > 128:
-        raise typer.BadParameter("a name has at most 128 printable characters", param_hint="--reviewer")
-    return name
-
-
-def _settings(kind: type[_Settings]) -> _Settings:
-    try:
-        return kind()
-    except ValidationError as error:
-        prefix = kind.model_config["env_prefix"].upper()
-        wrong = [f"{prefix}{'_'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()]
-        raise _failure("\n".join([*wrong, "`tidegate doctor` lists all settings with their meanings."]), 2) from error
-
-
-def _run(work: Callable[[ReviewQueue], Awaitable[_Answer]]) -> _Answer:
-    """Do one thing with the queue, and turn what goes wrong into a sentence and an exit code."""
-
-    async def session() -> _Answer:
-        try:
-            queue = ReviewQueue(_settings(ValkeySettings), _settings(ReviewSettings))
-        except ValueError as error:
-            raise _failure(str(error), 2) from error
-        try:
-            return await work(queue)
-        finally:
-            await queue.close()
-
-    try:
-        return asyncio.run(session())
-    except UnknownLabelError as error:
-        raise _failure(str(error), 2) from error
-    except (QueueError, VerdictError) as error:
-        raise _failure(str(error), 1) from error
-
-
-def _failure(sentence: str, code: int) -> typer.Exit:
-    typer.echo(sentence, err=True)
-    return typer.Exit(code)
-
-
-def _print_json(document: object) -> None:
-    typer.echo(to_json(document).decode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AwareDatetime, Discriminator, Field, Tag
@@ -117,10 +118,20 @@ class ReviewTask(Versioned):
     signals: Signals
     probability: Probability | None = None
     audit: Audit | None = None
+    golden: str | None = None
+    """The known answer, of a task that was put among the others to see how reviewers do. Nobody is shown it."""
     versions: Versions
     uploader_id: str | None = None
     created_at: AwareDatetime
     decided_at: AwareDatetime
+
+
+class Round(StrEnum):
+    """Of the verdicts on one event. The last one given is what counts; the others say how far reviewers agree."""
+
+    FIRST = "first"
+    SECOND = "second"  # by another reviewer, who does not see the first
+    ADJUDICATION = "adjudication"  # by a lead, who sees both
 
 
 class Verdict(Versioned):
@@ -131,6 +142,9 @@ class Verdict(Versioned):
     label: str | None
     """The moderator's label; None means "cannot tell"."""
     note: str | None = None
+    round: Round = Round.FIRST
+    withdrawn: bool = False
+    """The reviewer took their verdict back: the event has none until the next one."""
     seconds_spent: Annotated[float, Field(ge=0)]
     blind: bool
     decided_label: str | None

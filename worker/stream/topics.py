@@ -53,6 +53,12 @@ TOPICS: Mapping[TopicName, Topic] = {
         Topic("dead-letters", timedelta(days=30), partitions=3, max_message_bytes=3_000_000),
         Topic("policies", "latest of each key", partitions=1),
         Topic("gates", "latest of each key", partitions=1, max_message_bytes=2_000_000),
+        # Images with known answers, and what reviewers said of them without knowing which they are.
+        Topic("golden", "latest of each key", partitions=1),
+        Topic("checks", timedelta(days=400), partitions=1),
+        Topic("accounts", "latest of each key", partitions=1),
+        # Who saw and did what.
+        Topic("audit-log", timedelta(days=400), partitions=3),
     )
 }
 
