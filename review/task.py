@@ -16,6 +16,7 @@ EventId = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,128}$")]
 """Chosen by the platform: 1 to 128 printable ASCII characters without spaces."""
 Source = Annotated[str, Field(max_length=128)]
 """The platform's own word for where images come from; empty where it says none."""
+Pdq = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Priority = Annotated[int, Field(ge=0, le=100)]
 
 
@@ -115,6 +116,8 @@ class ReviewTask(Versioned):
     reasoning: Reasoning | None = None
     image_flags: tuple[str, ...] = ()
     """What to know of the image: animated (the model saw its first frame only), blank, tiny."""
+    pdq: Pdq | None = None
+    """Perceptual hash of the image; None where it has too little structure, or was not read."""
     signals: Signals
     probability: Probability | None = None
     audit: Audit | None = None

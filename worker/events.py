@@ -17,6 +17,7 @@ from review.task import (
     EventId,
     ImageReference,
     KeyReference,
+    Pdq,
     Priority,
     Reasoning,
     RecordPosition,
@@ -135,6 +136,8 @@ class Decision(Versioned):
     """What the model wrote, where it could not be parsed."""
     image_flags: tuple[str, ...] = ()
     """What a person should know of the image: animated (only its first frame was read), blank, tiny."""
+    pdq: Pdq | None = None
+    """Perceptual hash of the image; None where it has too little structure, or was not read."""
     signals: Signals
     probability: Probability | None = None
     interval: tuple[Probability, Probability] | None = None

@@ -30,6 +30,7 @@ from worker.events import (
 from worker.gates.book import GateBook
 from worker.intake.decode import DecoderPool
 from worker.intake.duplicates import ReadingCache, reading_key
+from worker.intake.likeness import pdq
 from worker.intake.source import ImageRefusedError, ImageSources, IntakeError, Original
 from worker.reader import Reader
 from worker.reading.prompt import Prompt, build_prompt
@@ -158,6 +159,7 @@ class Pipeline:
             reasoning=reading.reasoning,
             raw_answer=reading.raw_answer,
             image_flags=reading.image_flags,
+            pdq=reading.pdq,
             signals=reading.signals,
             probability=routed.routing.probability,
             interval=routed.routing.interval,
@@ -206,7 +208,8 @@ class Pipeline:
             taxonomy,
         )
         trip.seconds["read"] = self._clock() - before
-        return reading.model_copy(update={"image_flags": flags})
+        likeness = await asyncio.to_thread(pdq, prepared.pixels)
+        return reading.model_copy(update={"image_flags": flags, "pdq": likeness})
 
     async def _deliver(self, decision: Decision) -> None:
         """Make a decision durable: the queue first, so that no decision to review can lack its task after a crash."""

@@ -39,6 +39,8 @@ class Reading(Contract):
     """All labels that the engine could tell apart, most probable first."""
     signals: Signals
     image_flags: tuple[ImageFlag, ...] = ()
+    pdq: str | None = None
+    """Perceptual hash of the image, as `worker.intake.likeness` makes it."""
     constrained: bool = False
     """The answer comes from the second try, under a grammar."""
 
