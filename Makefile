@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 COUNT ?=
 IMAGES ?=
 
-.PHONY: help env up test test-heavy lint format bench checkpoint lock clean
+.PHONY: help env up browser test test-heavy lint format bench checkpoint lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,7 +30,14 @@ $(VENV)/installed: requirements/dev.txt pyproject.toml | $(filter .tools/bin/uv,
 up: env ## the whole system on embedded parts: broker, Valkey, worker on real vLLM, a feeder of scenes
 	@$(BIN)/tidegate up --uncertified-threshold 0.9 $(if $(COUNT),--count $(COUNT) --plain) $(if $(IMAGES),--images $(IMAGES))
 
-test: env ## every test that CI runs
+# The console is tested in a real browser, Debian's own.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+		echo "tidegate: Chromium is missing, installing it with apt-get"; \
+		$(if $(filter 0,$(shell id -u)),,sudo) apt-get update -qq && \
+		$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+
+test: env browser ## every test that CI runs
 	@$(BIN)/pytest
 
 test-heavy: env ## the long runs: many kills, everything in any order, a served vLLM

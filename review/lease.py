@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -28,6 +28,14 @@ class AlreadyDecidedError(NotWaitingError):
     """There is no such task in the queue any more: a verdict has been given."""
 
 
+class VersionConflictError(QueueError):
+    """What the task asks for has changed since it was read: look at it again."""
+
+
+class UndoRefusedError(QueueError):
+    """The verdict cannot be taken back any more, or not by this reviewer."""
+
+
 class UnreadableTaskError(QueueError):
     """A task in the queue is not one that this version understands."""
 
@@ -41,6 +49,27 @@ class Lease:
     """Fencing token: grows with every claim; only the last one given for a task fits."""
     claimed_at: datetime
     deadline: datetime
+    kind: Literal["hold", "reserved"] | None = None
+    """Put aside by its holder for longer; or handed to them, and not claimed yet. None: being worked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What was said with a hold, a transfer, an escalation or a demand for review."""
+
+    by: str
+    text: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An earlier verdict on a task that is still in the queue."""
+
+    reviewer: str
+    label: str | None
+    """None: cannot tell."""
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +85,25 @@ class Entry:
     lease: Lease | None
     """The last one given, unless it was released. It may have run out: see `held`."""
     at: datetime
+    version: int = 1
+    """Grows with every change to what is asked of a reviewer."""
+    lead: bool = False
+    """Only leads may decide it: escalated, or reviewers disagree."""
+    skips: int = 0
+    """How many reviewers have skipped it."""
+    note: Note | None = None
+    answers: tuple[Answer, ...] = ()
+    """Earlier ones. Whoever is to give a second answer must not see the first."""
 
     @property
     def held(self) -> bool:
         """Whether its lease is running."""
         return self.lease is not None and self.lease.deadline > self.at
+
+    @property
+    def disagreement(self) -> tuple[Answer, ...]:
+        """The answers that a lead is to judge between; empty for anybody who must answer without knowing others'."""
+        return self.answers if self.lead and len(self.answers) > 1 else ()
 
     @property
     def age_s(self) -> float:
@@ -80,7 +123,7 @@ class Claim:
 def read_entry(event_id: bytes, state: bytes, at: int) -> Entry:
     """An entry from `state` as lua/queue.lua describes it; `at` is the server's clock in milliseconds."""
     known = json.loads(state)
-    lease = known.get("lease")
+    lease, note = known.get("lease"), known.get("note")
     return Entry(
         event_id=event_id.decode(),
         reason=known["reason"],
@@ -92,8 +135,16 @@ def read_entry(event_id: bytes, state: bytes, at: int) -> Entry:
             token=lease["token"],
             claimed_at=_time(lease["claimed_at"]),
             deadline=_time(lease["deadline"]),
+            kind=lease.get("kind"),
         ),
         at=_time(at),
+        version=known["version"],
+        lead=known.get("lead", False),
+        skips=known.get("skips", 0),
+        note=note and Note(note["by"], note["text"], _time(note["at"])),
+        answers=tuple(
+            Answer(each["reviewer"], each["label"] or None, _time(each["at"])) for each in known.get("answers", ())
+        ),
     )
 
 
@@ -122,6 +173,21 @@ def accepted(reply: list[Any], event_id: str) -> list[Any]:
             raise NotHeldError(f"{event_id}: your lease ran out and {reply[1].decode()} holds it now; claim another")
         case "free":
             raise NotHeldError(f"{event_id}: nobody holds it; claim it first")
+        case "changed":
+            raise VersionConflictError(
+                f"{event_id}: what is asked of it has changed since you read it (version {reply[1].decode()} now): "
+                "look at it again"
+            )
+        case "barred":
+            raise QueueError(f"{event_id}: that reviewer has skipped or answered it already; choose another")
+        case "late":
+            raise UndoRefusedError(f"{event_id}: it is too late to take the verdict back; a lead can force a review")
+        case "others":
+            raise UndoRefusedError(
+                f"{event_id}: the verdict is {reply[1].decode()}'s; only they or a lead take it back"
+            )
+        case "held":
+            raise UndoRefusedError(f"{event_id}: {reply[1].decode()} is looking at it already, so it stays as it is")
         case "decided":
             raise AlreadyDecidedError(f"{event_id}: a verdict has been given already")
         case _:

@@ -13,35 +13,24 @@ A verdict reaches Kafka before its task leaves the queue: see `review.verdicts`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import hashlib
+from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import structlog
-from redis.exceptions import OutOfMemoryError, RedisError
 
-from review.lease import Claim, Entry, QueueError, UnreadableTaskError, accepted, read_entry, read_task
+from review.figures import Figures, read_figures
+from review.lease import Claim, Entry, Lease, QueueError, UnreadableTaskError, accepted, read_entry, read_task
+from review.scripts import QueueFullError, QueueUnavailableError, Scripts
 from review.settings import ReviewSettings, ValkeySettings
 from review.task import ReviewTask
-from review.valkey import connect
+
+__all__ = ["Figures", "Next", "PutResult", "QueueFullError", "QueueUnavailableError", "ReviewQueue", "Standing"]
 
 log = structlog.get_logger()
 
-_KEYS = ("tasks", "state", "waiting", "leases", "since", "decided", "damaged", "reasons", "counters")
-_Script = Literal["put", "claim", "extend", "release", "complete", "damage", "figures", "list", "find"]
-_LUA = Path(__file__).parent / "lua"
 _BATCH = 256  # tasks in one call of `put`, during which Valkey serves nobody else
-
-
-class QueueUnavailableError(QueueError):
-    """Valkey cannot be reached or refuses to serve: try again. The operation may or may not have happened."""
-
-
-class QueueFullError(QueueError):
-    """Valkey is at its memory limit and takes no more tasks until moderators have decided some: try again."""
 
 
 class PutResult(StrEnum):
@@ -52,28 +41,25 @@ class PutResult(StrEnum):
     ALREADY_DECIDED = "already_decided"
 
 
+class Next(StrEnum):
+    """What becomes of a task with a verdict."""
+
+    DECIDED = "decided"
+    SECOND = "second"  # somebody else answers it, too
+    ADJUDICATION = "adjudication"  # the answers differ: a lead decides
+
+
+class Standing(StrEnum):
+    """Where the queue has an event."""
+
+    WAITING = "waiting"  # or claimed
+    DECIDED = "decided"
+    UNKNOWN = "unknown"
+
+
 _PutArguments = tuple[str, str, int, int, str]
+_STANDINGS = {letter.value[0]: letter for letter in Standing}
 _PUT_RESULTS = {"a": PutResult.ADDED, "w": PutResult.ALREADY_WAITING, "d": PutResult.ALREADY_DECIDED}
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """The queue in numbers."""
-
-    depth: int
-    """Tasks that wait for a verdict, claimed ones included."""
-    claimed: int
-    oldest_s: float
-    """Age of the oldest of them; 0 when there is none."""
-    by_reason: dict[str, int]
-    expired_leases: int
-    """Ever."""
-    damaged: int
-    """Tasks that cannot be shown, because they are missing in Valkey or unreadable. They are not part of the depth."""
-    decided: int
-    """Events remembered as decided."""
-    memory_ratio: float
-    """Used share of Valkey's maxmemory; 0 when that is unlimited."""
 
 
 class ReviewQueue:
@@ -83,10 +69,9 @@ class ReviewQueue:
     """
 
     def __init__(self, valkey: ValkeySettings, review: ReviewSettings) -> None:
-        self._valkey = connect(valkey)
+        self._scripts = Scripts(valkey)
+        self._call = self._scripts.call
         self._settings = review
-        self._keys = [f"{{{valkey.key_prefix}}}:review:{name}" for name in _KEYS]
-        self._scripts = {name: self._valkey.register_script(_source(name)) for name in get_args(_Script)}
         self._pending: list[tuple[_PutArguments, asyncio.Future[PutResult]]] = []
         self._putting: asyncio.Task[None] | None = None
 
@@ -94,7 +79,7 @@ class ReviewQueue:
         """Finish the puts under way and disconnect."""
         if self._putting is not None:
             await self._putting
-        await self._valkey.aclose()
+        await self._scripts.close()
 
     async def put(self, task: ReviewTask) -> PutResult:
         """Add a task, unless it is there or was decided within `decided_ttl_s`. Repeating it is harmless.
@@ -138,13 +123,34 @@ class ReviewQueue:
             task.model_dump_json(),
         )
 
-    async def claim(self, reviewer: str) -> Claim | None:
-        """The most urgent waiting task, held for `reviewer` for `lease_s`; None when none waits.
+    async def claim(
+        self,
+        reviewer: str,
+        *,
+        by: Literal["priority", "oldest"] = "priority",
+        label: str | None = None,
+        reason: str | None = None,
+        taxonomy: str | None = None,
+        group: str | None = None,
+        lead: bool = False,
+    ) -> Claim | None:
+        """A task held for `reviewer` for `lease_s`; None when none waits that they may have.
 
-        When the answer is lost on its way, the task comes back with the end of its lease.
+        First comes what was handed to them; to those who lead, then, what only they decide; then the most urgent, or
+        the first of at most one of: `label`, `reason`, `taxonomy`, `group` (of the same content). What they skipped or
+        answered before is passed over. When the answer is lost on its way, the task comes back with the end of its
+        lease.
+
+        Raises:
+            ValueError: more than one of them.
         """
+        asked = [("l", label), ("r", reason), ("t", taxonomy), ("g", group), ("o", "" if by == "oldest" else None)]
+        given = [kind + value for kind, value in asked if value is not None]
+        if len(given) > 1:
+            raise ValueError("claim by one of: oldest, label, reason, taxonomy, group")
+        facet = given[0] if given else ""
         while True:
-            reply = await self._call("claim", reviewer, _ms(self._settings.lease_s))
+            reply = await self._call("claim", reviewer, _ms(self._settings.lease_s), facet, int(lead))
             match reply[0]:
                 case b"empty":
                     return None
@@ -176,15 +182,127 @@ class ReviewQueue:
         Raises:
             NotHeldError: somebody else holds it now, or nobody does. AlreadyDecidedError, NotWaitingError: it is gone.
         """
-        accepted(await self._call("release", event_id, token), event_id)
+        accepted(await self._call("release", event_id, token, 0), event_id)
 
-    async def complete(self, event_id: str, token: int) -> None:
-        """Take a task whose verdict is durable out of the queue, and remember its event as decided.
+    async def skip(self, event_id: str, token: int) -> None:
+        """The same, and its holder is never given it again.
 
         Raises:
+            NotHeldError, AlreadyDecidedError, NotWaitingError: as for `release`.
+        """
+        accepted(await self._call("release", event_id, token, 1), event_id)
+
+    async def hold(self, event_id: str, token: int, for_s: float, note: str) -> None:
+        """Put a task aside for longer, still held; at the end of that time it returns to the front.
+
+        Raises:
+            QueueError: longer than `hold_limit_s`.
+            NotHeldError, AlreadyDecidedError, NotWaitingError: as for `release`.
+        """
+        if for_s > self._settings.hold_limit_s:
+            raise QueueError(f"{event_id}: a task is held for {self._settings.hold_limit_s / 3600:g} hours at most")
+        accepted(await self._call("keep", event_id, token, _ms(for_s), note), event_id)
+
+    async def transfer(self, event_id: str, token: int, to: str, note: str = "") -> None:
+        """Hand a task to another reviewer: it is their next claim. After `transfer_s` it is everybody's again.
+
+        Raises:
+            QueueError: that reviewer has skipped or answered it.
+            NotHeldError, AlreadyDecidedError, NotWaitingError: as for `release`.
+        """
+        accepted(await self._call("transfer", event_id, token, to, _ms(self._settings.transfer_s), note), event_id)
+
+    async def escalate(self, event_id: str, token: int, note: str) -> None:
+        """Leave a task to those who lead.
+
+        Raises:
+            NotHeldError, AlreadyDecidedError, NotWaitingError: as for `release`.
+        """
+        accepted(await self._call("escalate", event_id, token, note), event_id)
+
+    def wants_second_answer(self, task: ReviewTask) -> bool:
+        """Whether a second reviewer answers a task, too: drawn by its event id, so that every process draws the same."""
+        drawn = int.from_bytes(hashlib.sha256(b"second-answer\0" + task.event_id.encode()).digest()[:8])
+        return task.golden is None and drawn < self._settings.second_answer_share * 2**64
+
+    async def complete(
+        self, event_id: str, token: int, label: str | None = None, *, second: bool = False, version: int | None = None
+    ) -> Next:
+        """A verdict is durable: take its task out of the queue, or have it answered again.
+
+        Args:
+            label: what it says; None: cannot tell.
+            second: whether another reviewer is to answer it too, if this is the first answer.
+            version: of the entry that its reviewer saw.
+
+        Raises:
+            VersionConflictError: the task has changed since.
             NotHeldError: somebody else holds it now, or nobody does. AlreadyDecidedError, NotWaitingError: it is gone.
         """
-        accepted(await self._call("complete", event_id, token, self._settings.decided_ttl_s * 1000), event_id)
+        settings = self._settings
+        reply = await self._call(
+            *("complete", event_id, token, settings.decided_ttl_s * 1000, _ms(settings.undo_s)),
+            *(label or "", int(second), "" if version is None else version),
+        )
+        return Next(accepted(reply, event_id)[1].decode())
+
+    async def undoable(self, event_id: str, reviewer: str, *, lead: bool = False) -> Claim:
+        """What `undo` would bring back, which changes nothing. Its entry has the verdict as the last of its answers.
+
+        Raises:
+            UndoRefusedError: too late, somebody else's, or looked at by somebody. NotWaitingError: no such task.
+        """
+        return await self._undo(event_id, reviewer, lead, look=True)
+
+    async def undo(self, event_id: str, reviewer: str, *, lead: bool = False) -> Claim:
+        """Forget the last verdict on a task, within `undo_s`: its reviewer holds the task again.
+
+        Args:
+            lead: whether this is somebody who may take back the verdicts of others.
+
+        Raises:
+            UndoRefusedError, NotWaitingError: as for `undoable`.
+        """
+        return await self._undo(event_id, reviewer, lead, look=False)
+
+    async def _undo(self, event_id: str, reviewer: str, lead: bool, *, look: bool) -> Claim:
+        settings = self._settings
+        reply = await self._call(
+            "undo", event_id, reviewer, int(lead), _ms(settings.lease_s), _ms(settings.undo_s), int(look)
+        )
+        entry = read_entry(*accepted(reply, event_id)[1:4])
+        now = entry.at
+        lease = entry.lease or Lease(holder=reviewer, token=0, claimed_at=now, deadline=now)
+        return Claim(read_task(event_id, reply[4]), entry, lease)
+
+    async def force(self, task: ReviewTask, by: str, note: str) -> bool:
+        """Have an event reviewed whatever became of it: to the front, even if it was decided. False: it waits already,
+        and moves to the front unless somebody holds it.
+
+        Raises:
+            QueueFullError: no memory left in Valkey; try again later.
+        """
+        event_id, reason, asked_at, _, document = self._put_arguments(task)
+        reply = await self._call("force", event_id, reason, asked_at, document, by, note)
+        return bool(accepted(reply, event_id)[1] == b"added")
+
+    async def standing(self, event_ids: Sequence[str]) -> list[Standing]:
+        """Where each of these events stands."""
+        letters = await self._call("standing", *event_ids) if event_ids else b""
+        return [_STANDINGS[letter] for letter in letters.decode()]
+
+    async def settle(self, event_ids: Sequence[str]) -> int:
+        """Take tasks out whose verdicts are known to be on their topic, whoever holds them; how many were there."""
+        return int(await self._call("settle", *event_ids)) if event_ids else 0
+
+    async def scan(self, page: int = 500) -> AsyncIterator[list[str]]:
+        """The event ids of all tasks, page by page. Those that come or go meanwhile may be missed or repeated."""
+        cursor = 0
+        while True:
+            cursor, found = await self._scripts.scan("since", cursor, page)
+            yield found
+            if not cursor:
+                return
 
     async def find(self, event_id: str) -> tuple[ReviewTask, Entry]:
         """One task of the queue, whoever holds it.
@@ -203,54 +321,22 @@ class ReviewQueue:
         """The first `limit` claimed tasks, in the order in which their leases end; those that ran out come first."""
         return await self._list("claimed", limit)
 
-    async def _list(self, index: Literal["waiting", "claimed"], limit: int) -> list[Entry]:
+    async def for_leads(self, limit: int = 50) -> list[Entry]:
+        """The first `limit` of those that wait for a lead, in the order in which they will be claimed."""
+        return await self._list("leads", limit)
+
+    async def _list(self, index: Literal["waiting", "claimed", "leads"], limit: int) -> list[Entry]:
         at, *rows = await self._call("list", index, 0, limit - 1)
         return [read_entry(event_id, state, at) for event_id, state in zip(rows[::2], rows[1::2], strict=True) if state]
 
     async def figures(self) -> Figures:
         """The queue in numbers."""
-        now, depth, claimed, oldest, expired, damaged, decided, *reasons = await self._call("figures")
-        with _sentences():
-            memory = await self._valkey.info("memory")
-        limit = memory["maxmemory"]
-        return Figures(
-            depth=depth,
-            claimed=claimed,
-            oldest_s=(now - float(oldest)) / 1000 if oldest else 0.0,
-            by_reason={
-                reason.decode(): int(count)
-                for reason, count in zip(reasons[::2], reasons[1::2], strict=True)
-                if int(count)
-            },
-            expired_leases=expired,
-            damaged=damaged,
-            decided=decided,
-            memory_ratio=memory["used_memory"] / limit if limit else 0.0,
-        )
+        return read_figures(await self._call("figures"), await self._scripts.memory_ratio())
 
-    async def _call(self, name: _Script, *arguments: str | int) -> Any:
-        with _sentences():
-            return await self._scripts[name](keys=self._keys, args=arguments)
-
-
-@contextmanager
-def _sentences() -> Iterator[None]:
-    """Turn what redis-py raises into this module's errors."""
-    try:
-        yield
-    except OutOfMemoryError as error:
-        raise QueueFullError(
-            "Valkey is at its memory limit and takes no new review tasks: decide some, or raise its maxmemory"
-        ) from error
-    except (RedisError, OSError) as error:
-        raise QueueUnavailableError(f"the review queue's Valkey does not serve: {error}") from error
+    async def admits(self) -> bool:
+        """Whether Valkey has room for more: below `memory_limit_ratio` of its maxmemory."""
+        return await self._scripts.memory_ratio() < self._settings.memory_limit_ratio
 
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
-
-
-def _source(name: _Script) -> str:
-    """A script with the shared words before it; its first line must stay the first."""
-    first, rest = (_LUA / f"{name}.lua").read_text().split("\n", 1)
-    return f"{first}\n{(_LUA / 'queue.lua').read_text()}\n{rest}"

@@ -31,3 +31,17 @@ class ReviewSettings(BaseSettings):
         description="how long a decided event id is remembered, so that a redelivered event does not come back; "
         "keep it above the retention of the images topic",
     )
+    hold_limit_s: float = Field(86_400.0, gt=0, description="the longest that a reviewer may put a task aside")
+    transfer_s: float = Field(
+        14_400.0, gt=0, description="how long a task waits for the reviewer it was handed to; then it is everybody's"
+    )
+    undo_s: float = Field(600.0, gt=0, description="how long a verdict can be taken back")
+    second_answer_share: float = Field(
+        0.0, ge=0, le=1, description="of all tasks, those that a second reviewer answers; a lead settles disagreements"
+    )
+    memory_limit_ratio: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="of Valkey's maxmemory; above it workers wait, rather than be refused in the middle",
+    )

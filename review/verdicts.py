@@ -16,9 +16,9 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from calibration.settings import KafkaSettings
-from review.lease import AlreadyDecidedError, Claim, QueueError
+from review.lease import AlreadyDecidedError, Claim, QueueError, VersionConflictError
 from review.queue import ReviewQueue
-from review.task import Verdict
+from review.task import Round, Verdict
 
 log = structlog.get_logger()
 
@@ -99,20 +99,31 @@ async def give_verdict(
     token: int,
     label: str | None,
     note: str | None = None,
+    *,
+    version: int | None = None,
+    shown_s: float | None = None,
 ) -> Verdict:
     """Record what the holder of a lease says: `label`, or None for "cannot tell".
 
+    Args:
+        version: of the entry that the reviewer saw, where it matters.
+        shown_s: how long the image was before them, in seconds; default, and at most: since it was claimed.
+
     Raises:
         UnknownLabelError, VerdictNotWrittenError: nothing has changed. VerdictNotSettledError: see there.
+        VersionConflictError: the task asks for something else since; nothing has changed.
         QueueError: the task is not the caller's any more, or Valkey is away; nothing has changed.
     """
     claim = await queue.extend(event_id, token, for_s=writer.longest_s + _SETTLE_S)
     if label is not None and label not in claim.task.labels:
         raise UnknownLabelError(f"{event_id}: {label!r} is not one of its labels: {', '.join(claim.task.labels)}")
-    verdict = _verdict(claim, label, note)
+    if version is not None and version != claim.entry.version:
+        raise VersionConflictError(f"{event_id}: what is asked of it has changed since you read it: look at it again")
+    verdict = _verdict(claim, label, note, shown_s)
     await asyncio.to_thread(writer.write, verdict)
+    second = queue.wants_second_answer(claim.task)
     try:
-        await queue.complete(event_id, token)
+        await queue.complete(event_id, token, label, second=second)
     except AlreadyDecidedError:
         log.warning("verdict after another", event_id=event_id, reviewer=verdict.reviewer, note="the last one counts")
     except QueueError as error:
@@ -123,14 +134,38 @@ async def give_verdict(
     return verdict
 
 
-def _verdict(claim: Claim, label: str | None, note: str | None) -> Verdict:
+async def take_back(
+    queue: ReviewQueue, writer: VerdictWriter, event_id: str, reviewer: str, *, lead: bool = False
+) -> Claim:
+    """Withdraw the last verdict on a task, soon after it was given: its reviewer holds the task again.
+
+    The topic says so first. Should the process die before the queue knows, the event has no verdict and no task: a
+    rebuild of the queue brings it back.
+
+    Args:
+        lead: whether `reviewer` may take back the verdicts of others.
+
+    Raises:
+        UndoRefusedError, NotWaitingError, VerdictNotWrittenError: nothing has changed.
+    """
+    claim = await queue.undoable(event_id, reviewer, lead=lead)
+    last = claim.entry.answers[-1]
+    verdict = _verdict(claim, last.label, None, 0.0)
+    withdrawn = {"reviewer": last.reviewer, "withdrawn": True, "round": _round(len(claim.entry.answers) - 1)}
+    await asyncio.to_thread(writer.write, verdict.model_copy(update=withdrawn))
+    return await queue.undo(event_id, reviewer, lead=lead)
+
+
+def _verdict(claim: Claim, label: str | None, note: str | None, shown_s: float | None) -> Verdict:
     task = claim.task
+    held_s = max(0.0, (claim.entry.at - claim.lease.claimed_at).total_seconds())
     return Verdict(
         event_id=task.event_id,
         reviewer=claim.lease.holder,
         label=label,
         note=note,
-        seconds_spent=max(0.0, (claim.entry.at - claim.lease.claimed_at).total_seconds()),
+        round=_round(len(claim.entry.answers)),
+        seconds_spent=held_s if shown_s is None else min(shown_s, held_s),
         blind=task.blind,
         decided_label=task.label,
         reason=task.reason,
@@ -142,3 +177,8 @@ def _verdict(claim: Claim, label: str | None, note: str | None) -> Verdict:
         decided_at=task.decided_at,
         given_at=claim.entry.at,
     )
+
+
+def _round(earlier: int) -> Round:
+    """Of a verdict, by how many answers there were before it."""
+    return (Round.FIRST, Round.SECOND, Round.ADJUDICATION)[min(earlier, 2)]

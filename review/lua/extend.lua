@@ -13,5 +13,6 @@ local task = redis.call('HGET', TASKS, id)
 if not task then
   return { 'unknown' } -- its next claim finds the damage
 end
-hold(id, state, now + for_ms)
+state.lease.deadline = math.max(state.lease.deadline, now + for_ms)
+hold(id, state, state.lease)
 return { 'ok', id, cjson.encode(state), now, task }

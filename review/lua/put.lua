@@ -1,6 +1,6 @@
 #!lua
 -- put: add tasks, each once. Refused by a server at its memory limit; everything else still works there.
--- ARGV: decided_ttl_ms, then five for each task: event_id, reason, asked_at_ms, head_start_ms, task JSON
+-- ARGV: decided_ttl_ms, then for each task: event_id, reason, asked_at_ms, head_start_ms, task JSON
 -- A task's place is fixed here: the time since which it waits, minus the head start that its priority is worth. So
 -- waiting counts against priority without anything ever being re-sorted. `asked_at` is the worker's clock and may lie
 -- in the past (a rebuilt queue keeps its order), never in the future.
@@ -12,20 +12,27 @@ local results = {}
 for at = 2, #ARGV, 5 do
   local id, reason, asked_at, head_start, task = unpack(ARGV, at, at + 4)
   local decided_at = redis.call('ZSCORE', DECIDED, id)
-  local placed = redis.call('ZSCORE', WAITING, id) or redis.call('ZSCORE', LEASES, id)
+  local placed = redis.call('ZSCORE', WAITING, id) or redis.call('ZSCORE', LEASES, id) or redis.call('ZSCORE', LEADS, id)
   if decided_at and tonumber(decided_at) > forgotten then
     results[#results + 1] = 'd'
   elseif placed and redis.call('HEXISTS', TASKS, id) == 1 and read_state(id) then
     results[#results + 1] = 'w'
   else
     forget(id)
+    redis.call('ZREM', DECIDED, id)
     local since = math.min(now, asked_at)
-    local score = since - head_start
+    local state = {
+      reason = reason,
+      since = since,
+      score = since - head_start,
+      expiries = 0,
+      version = 1,
+      facets = facets_of(cjson.decode(task)),
+    }
     redis.call('HSET', TASKS, id, task)
-    write_state(id, { reason = reason, since = since, score = score, expiries = 0 })
     redis.call('ZADD', SINCE, since, id)
-    redis.call('HINCRBY', REASONS, reason, 1)
-    redis.call('ZADD', WAITING, score, id)
+    count(state, 1)
+    enter(id, state)
     results[#results + 1] = 'a'
   end
 end

@@ -1,19 +1,36 @@
 -- Stands before every other script of this folder: the keys, and the words that the scripts share.
 --
--- KEYS, the same nine for every script, all in one hash slot:
+-- KEYS, the same for every script, all in one hash slot:
 --   tasks     hash  event_id -> ReviewTask as JSON, as the worker wrote it
---   state     hash  event_id -> JSON {reason, since, score, expiries, lease?: {token, holder, claimed_at, deadline}}
---   waiting   zset  event_id by score, lowest first: what may be claimed
---   leases    zset  event_id by deadline: what somebody holds
+--   state     hash  event_id -> JSON, see below
+--   waiting   zset  event_id by score, lowest first: what anybody may claim
+--   leads     zset  the same of what only leads may claim: escalated tasks and disagreements
+--   leases    zset  event_id by deadline: what somebody holds, or what is reserved for somebody
+--   reserved  zset  `reviewer NUL event_id`, all of score 0: what was handed to whom and not yet claimed
+--   facets    zset  `facet NUL place NUL event_id`, all of score 0: `waiting` by facet, in the order of claims
+--   barred    hash  event_id -> JSON array of reviewers who are not given it: they skipped it, or answered it before
 --   since     zset  event_id by the time since which it waits for a verdict, claimed or not
 --   decided   zset  event_id by the time of its verdict, forgotten after decided_ttl
+--   undoable  zset  event_id by the time of its verdict: `tasks` and `state` still have it, for undo_ms
 --   damaged   hash  event_id -> why it cannot be shown to anyone
---   reasons   hash  reason -> how many tasks of the queue have it (too many once a task and its state are both lost)
---   counters  hash  token: the last fencing token; expired: leases that ran out
--- Every task of the queue is in exactly one of `waiting` and `leases`.
+--   counts    hash  facet -> how many tasks of the queue have it, and a few kinds of states (too many once a task and
+--                   its state are both lost)
+--   counters  hash  token: the last fencing token; expired: leases that ran out; skipped: skips ever
+-- Every task of the queue is in exactly one of `waiting`, `leads` and `leases`.
+--
+-- A state has: reason; since, score (its place: since, less what its priority is worth); expiries; version, which grows
+-- with every change to what is asked; facets; and, where there are: lease {token, holder, claimed_at, deadline, kind},
+-- whose kind is nil, "hold" or "reserved"; note {by, text, at}; lead (only leads may claim it); again (a second answer
+-- is wanted); answers, [{reviewer, label (false: cannot tell), token, at}]; decided (the time of its verdict).
+--
+-- A facet is a letter and a value: o (none: oldest first), l(abel), r(eason), t(axonomy), g(roup). Blind tasks have
+-- neither label nor reason among them: being found by one would tell what the model said.
+--
 -- All times are milliseconds of the server's clock.
-local TASKS, STATE, WAITING, LEASES, SINCE, DECIDED, DAMAGED, REASONS, COUNTERS = unpack(KEYS)
+local TASKS, STATE, WAITING, LEADS, LEASES, RESERVED, FACETS, BARRED, SINCE, DECIDED, UNDOABLE, DAMAGED, COUNTS, COUNTERS =
+  unpack(KEYS)
 local FRONT = 1e15 -- less for what comes back: before all others, in the same order among each other
+local NUL = '\0'
 
 local function clock()
   local time = redis.call('TIME')
@@ -29,7 +46,7 @@ end
 local function read_state(id)
   local state = decoded(redis.call('HGET', STATE, id))
   local numbers = state and tonumber(state.since) and tonumber(state.score) and tonumber(state.expiries)
-  if numbers and type(state.reason) == 'string' then
+  if numbers and type(state.reason) == 'string' and type(state.facets) == 'table' then
     return state
   end
 end
@@ -38,30 +55,102 @@ local function write_state(id, state)
   redis.call('HSET', STATE, id, cjson.encode(state))
 end
 
+-- The member of `facets` for a task at this place. Places are brought above 0, so that they sort as text.
+local function facet_member(facet, place, id)
+  return facet .. NUL .. string.format('%016.0f', place + 2 * FRONT) .. NUL .. id
+end
+
+local function each_facet(id, state, act)
+  local front = state.front and FRONT or 0
+  act(facet_member('o', state.since - front, id))
+  for _, facet in ipairs(state.facets) do
+    act(facet_member(facet, state.score - front, id))
+  end
+end
+
+-- Put a task among those that wait, by its place, or before all others. Its lease ends.
+local function enter(id, state, front)
+  state.front = front or nil
+  write_state(id, state)
+  redis.call('ZADD', state.lead and LEADS or WAITING, state.score - (front and FRONT or 0), id)
+  if not state.lead then
+    each_facet(id, state, function(member)
+      redis.call('ZADD', FACETS, 0, member)
+    end)
+  end
+end
+
+-- Take a task out of wherever it waits or is held; `state` may be nil where it is lost.
+local function leave(id, state)
+  redis.call('ZREM', WAITING, id)
+  redis.call('ZREM', LEADS, id)
+  redis.call('ZREM', LEASES, id)
+  if state then
+    each_facet(id, state, function(member)
+      redis.call('ZREM', FACETS, member)
+    end)
+    if state.lease then
+      redis.call('ZREM', RESERVED, state.lease.holder .. NUL .. id)
+    end
+  end
+end
+
+-- The facets of a task, from its JSON.
+local function facets_of(task)
+  local facets = { 't' .. task.taxonomy }
+  if not task.blind then
+    facets[2] = 'r' .. task.reason
+    if type(task.label) == 'string' then
+      facets[3] = 'l' .. task.label
+    end
+  end
+  if type(task.content_sha256) == 'string' then
+    facets[#facets + 1] = 'g' .. string.sub(task.content_sha256, 1, 16)
+  end
+  return facets
+end
+
+local function count(state, by)
+  redis.call('HINCRBY', COUNTS, 'r' .. state.reason, by)
+  for _, facet in ipairs(state.facets) do
+    local kind = string.sub(facet, 1, 1)
+    if kind == 'l' or kind == 't' then
+      redis.call('HINCRBY', COUNTS, facet, by)
+    end
+  end
+end
+
 -- Take every trace of a task out of the queue, also what a damage left of it.
 local function forget(id)
-  local known = read_state(id) or decoded(redis.call('HGET', TASKS, id))
-  if known and type(known.reason) == 'string' and redis.call('ZREM', SINCE, id) == 1 then
-    redis.call('HINCRBY', REASONS, known.reason, -1)
+  local state = read_state(id)
+  leave(id, state)
+  if redis.call('ZREM', SINCE, id) == 1 then
+    local task = not state and decoded(redis.call('HGET', TASKS, id))
+    if task and type(task.reason) == 'string' and type(task.taxonomy) == 'string' then
+      state = { reason = task.reason, facets = facets_of(task) }
+    end
+    if state then
+      count(state, -1)
+    end
   end
-  redis.call('ZREM', SINCE, id)
-  redis.call('ZREM', WAITING, id)
-  redis.call('ZREM', LEASES, id)
+  redis.call('ZREM', UNDOABLE, id)
   redis.call('HDEL', STATE, id)
   redis.call('HDEL', TASKS, id)
+  redis.call('HDEL', BARRED, id)
   redis.call('HDEL', DAMAGED, id)
 end
 
--- Leases that ran out go back to the front and are counted. At most 100 a call: the rest is for the next one.
+-- Leases, holds and reservations that ran out go back to the front; leases are counted. At most 100 a call.
 local function return_expired(now)
   for _, id in ipairs(redis.call('ZRANGE', LEASES, '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)) do
     local state = read_state(id)
+    leave(id, state)
     if state then
       state.expiries = state.expiries + 1
-      write_state(id, state)
+      enter(id, state, true)
+    else
+      redis.call('ZADD', WAITING, now - FRONT, id) -- its next claim finds the damage
     end
-    redis.call('ZREM', LEASES, id)
-    redis.call('ZADD', WAITING, (state and state.score or now) - FRONT, id)
     redis.call('HINCRBY', COUNTERS, 'expired', 1)
   end
 end
@@ -71,7 +160,7 @@ end
 -- A lease that ran out still counts while nobody else took the task: the moderator's work is not lost for being slow.
 local function held(id, token)
   local state = read_state(id)
-  if not state then
+  if not state or state.decided then
     return nil, { redis.call('ZSCORE', DECIDED, id) and 'decided' or 'unknown' }
   end
   if not state.lease then
@@ -83,10 +172,36 @@ local function held(id, token)
   return state
 end
 
--- Hold a task at least until `deadline`, from wherever it is.
-local function hold(id, state, deadline)
-  state.lease.deadline = math.max(state.lease.deadline, deadline)
+-- Tokens grow: the clock, or one more than the last. So a token from before a flush never fits a lease from after it.
+local function new_token(now)
+  local token = math.max((tonumber(redis.call('HGET', COUNTERS, 'token')) or 0) + 1, now)
+  redis.call('HSET', COUNTERS, 'token', token)
+  return token
+end
+
+-- Hold a task under this lease until its deadline, from wherever it is.
+local function hold(id, state, lease)
+  leave(id, state)
+  state.lease = lease
+  state.front = nil
   write_state(id, state)
-  redis.call('ZREM', WAITING, id)
-  redis.call('ZADD', LEASES, state.lease.deadline, id)
+  redis.call('ZADD', LEASES, lease.deadline, id)
+  if lease.kind == 'reserved' then
+    redis.call('ZADD', RESERVED, 0, lease.holder .. NUL .. id)
+  end
+end
+
+local function bar(id, reviewer)
+  local names = decoded(redis.call('HGET', BARRED, id)) or {}
+  names[#names + 1] = reviewer
+  redis.call('HSET', BARRED, id, cjson.encode(names))
+end
+
+local function is_barred(id, reviewer)
+  for _, name in ipairs(decoded(redis.call('HGET', BARRED, id)) or {}) do
+    if name == reviewer then
+      return true
+    end
+  end
+  return false
 end

@@ -86,8 +86,9 @@ class TestServer:
 
     async def test_a_full_server_takes_no_task_but_lets_moderators_work(self, tmp_path: Path) -> None:
         with EmbeddedValkey(tmp_path) as valkey, keys(valkey) as server:
-            queue = ReviewQueue(ValkeySettings(url=valkey.url), ReviewSettings())
+            queue = ReviewQueue(ValkeySettings(url=valkey.url), ReviewSettings(undo_s=0.001))
             await queue.put(make_task("event-0"))
+            assert await queue.admits()
             server.config_set("maxmemory", server.info("memory")["used_memory"] + 1_000_000)
             count = 1
             with pytest.raises(QueueFullError, match="memory limit"):
@@ -96,6 +97,7 @@ class TestServer:
                     count += 1
             assert (await queue.figures()).depth == count
             assert (await queue.figures()).memory_ratio >= 1
+            assert not await queue.admits()
             given_back = await claimed(queue)
             await queue.release(given_back.task.event_id, given_back.lease.token)
             for _ in range(count // 2):
