@@ -221,7 +221,7 @@ class ReviewQueue:
         accepted(await self._call("escalate", event_id, token, note), event_id)
 
     def wants_second_answer(self, task: ReviewTask) -> bool:
-        """Whether a second reviewer answers a task, too: drawn by its event id, so that every process draws the same."""
+        """Whether a second reviewer answers a task, too: drawn by its event id, alike in every process."""
         drawn = int.from_bytes(hashlib.sha256(b"second-answer\0" + task.event_id.encode()).digest()[:8])
         return task.golden is None and drawn < self._settings.second_answer_share * 2**64
 

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -13,7 +14,7 @@ from redis import Redis
 from calibration.settings import KafkaSettings
 from deploy.local import EmbeddedBroker, EmbeddedValkey
 from review.lease import AlreadyDecidedError, NotHeldError
-from review.queue import PutResult, ReviewQueue
+from review.queue import Next, PutResult, ReviewQueue
 from review.settings import ReviewSettings, ValkeySettings
 from review.task import Verdict
 from review.verdicts import (
@@ -118,7 +119,7 @@ async def test_a_crash_after_the_verdict_brings_the_task_back_and_the_last_verdi
         pass
 
     class Crashing(ReviewQueue):
-        async def complete(self, event_id: str, token: int) -> None:
+        async def complete(self, *arguments: Any, **options: Any) -> Next:
             raise CrashError
 
     await queue.put(make_task())
