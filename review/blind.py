@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
+from review.lease import Entry
 from review.task import ReviewTask
 
 _BLIND = frozenset(
@@ -27,3 +29,10 @@ The reason is not in it: "audit" says that the model was sure."""
 def visible(task: ReviewTask) -> dict[str, Any]:
     """The fields that may be shown, as JSON values."""
     return task.model_dump(mode="json", include=set(_BLIND) if task.blind else None)
+
+
+def listed(entry: Entry) -> dict[str, Any]:
+    """An entry as everybody may see it in a list: how many answers there are, not which."""
+    fields = asdict(entry)
+    fields["answers"] = len(entry.answers)
+    return fields

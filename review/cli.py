@@ -6,21 +6,22 @@ Exit codes: 0 done, 1 nothing to do or failed, 2 wrong usage or settings.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from calibration.settings import KafkaSettings
-from review.blind import visible
+from review.blind import listed, visible
 from review.inline import InlineImageError, inline_image
-from review.lease import Entry, NotHeldError
+from review.lease import Claim, Entry, NotHeldError
 from review.panel import claim_panel, entries_table, figures_table
 from review.queue import ReviewQueue
 from review.task import RecordReference, ReviewTask, UrlReference, Verdict
 from review.terminal import print_json, settings_of, user_name, with_queue
-from review.verdicts import VerdictWriter, give_verdict
+from review.verdicts import VerdictWriter, give_verdict, take_back
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -31,15 +32,41 @@ AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document, f
 
 
 @app.command("next")
-def next_task(reviewer: Reviewer = None, as_json: AsJson = False) -> None:
-    """Claim the most urgent task and show it. What the model said is hidden where the review is blind."""
+def next_task(
+    reviewer: Reviewer = None,
+    oldest: Annotated[bool, typer.Option("--oldest", help="what has waited longest, not the most urgent")] = False,
+    label: Annotated[str | None, typer.Option(help="only what the model called this; never blind ones")] = None,
+    reason: Annotated[str | None, typer.Option(help="only what is here for this reason; never blind ones")] = None,
+    taxonomy: Annotated[str | None, typer.Option(help="only of this taxonomy")] = None,
+    lead: Annotated[
+        bool, typer.Option("--lead", help="you decide what is escalated and where reviewers differ")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Claim the most urgent task and show it. What the model said is hidden where the review is blind.
+
+    What was handed to you comes first, and what you skipped or answered before is passed over.
+    """
     name = user_name(reviewer)
-    claim = with_queue(lambda queue: queue.claim(name))
+    if sum([oldest, label is not None, reason is not None, taxonomy is not None]) > 1:
+        raise typer.BadParameter("give one of --oldest, --label, --reason, --taxonomy")
+    by: Literal["oldest", "priority"] = "oldest" if oldest else "priority"
+    claim = with_queue(lambda queue: queue.claim(name, by=by, label=label, reason=reason, taxonomy=taxonomy, lead=lead))
     if claim is None:
         typer.echo("null" if as_json else "Nothing waits for review.")
         raise typer.Exit(1)
     if as_json:
-        print_json({"task": visible(claim.task), "expired_leases": claim.entry.expiries, "lease": claim.lease})
+        entry = claim.entry
+        print_json(
+            {
+                "task": visible(claim.task),
+                "expired_leases": entry.expiries,
+                "lease": claim.lease,
+                "version": entry.version,
+                "note": entry.note,
+                "answers": entry.disagreement,
+            }
+        )
     else:
         Console().print(claim_panel(claim))
 
@@ -99,31 +126,93 @@ def save_image(
 @app.command()
 def release(event_id: EventId, token: Token = None, reviewer: Reviewer = None) -> None:
     """Give a task that you claimed back, undecided."""
-    name = user_name(reviewer)
-
-    async def give_back(queue: ReviewQueue) -> None:
-        _, held = await _held(queue, event_id, name, token)
-        await queue.release(event_id, held)
-
-    with_queue(give_back)
+    _with_held(event_id, reviewer, token, lambda queue, held: queue.release(event_id, held))
     typer.echo(f"{event_id}: released.")
+
+
+@app.command()
+def skip(event_id: EventId, token: Token = None, reviewer: Reviewer = None) -> None:
+    """Give a task that you claimed back, and never be shown it again."""
+    _with_held(event_id, reviewer, token, lambda queue, held: queue.skip(event_id, held))
+    typer.echo(f"{event_id}: skipped; somebody else will see it.")
+
+
+@app.command()
+def hold(
+    event_id: EventId,
+    note: Annotated[str, typer.Option(help="why, for those who look after the queue")],
+    hours: Annotated[float, typer.Option(min=0.01, help="for how long")] = 1.0,
+    token: Token = None,
+    reviewer: Reviewer = None,
+) -> None:
+    """Put a task that you claimed aside. It stays yours; when the time is over it returns to the front."""
+    _with_held(event_id, reviewer, token, lambda queue, held: queue.hold(event_id, held, hours * 3600, note))
+    typer.echo(f"{event_id}: on hold for {hours:g} h; decide it with `tidegate review decide`.")
+
+
+@app.command()
+def transfer(
+    event_id: EventId,
+    to: Annotated[str, typer.Option(help="whose next task it is to be", metavar="NAME")],
+    note: Annotated[str, typer.Option(help="why, for them")] = "",
+    token: Token = None,
+    reviewer: Reviewer = None,
+) -> None:
+    """Hand a task that you claimed to another reviewer."""
+    colleague = user_name(to)
+    _with_held(event_id, reviewer, token, lambda queue, held: queue.transfer(event_id, held, colleague, note))
+    typer.echo(f"{event_id}: {colleague}'s next task.")
+
+
+@app.command()
+def escalate(
+    event_id: EventId,
+    note: Annotated[str, typer.Option(help="what a lead should know")],
+    token: Token = None,
+    reviewer: Reviewer = None,
+) -> None:
+    """Leave a task that you claimed to a lead, who finds it with `tidegate review next --lead`."""
+    _with_held(event_id, reviewer, token, lambda queue, held: queue.escalate(event_id, held, note))
+    typer.echo(f"{event_id}: escalated.")
+
+
+@app.command()
+def undo(
+    event_id: EventId,
+    reviewer: Reviewer = None,
+    lead: Annotated[bool, typer.Option("--lead", help="take back somebody else's verdict")] = False,
+) -> None:
+    """Take your verdict back, soon after you gave it: you hold the task again."""
+    name = user_name(reviewer)
+    kafka = settings_of(KafkaSettings)
+
+    async def back(queue: ReviewQueue) -> Claim:
+        writer = VerdictWriter(kafka)
+        try:
+            return await take_back(queue, writer, event_id, name, lead=lead)
+        finally:
+            await asyncio.to_thread(writer.close)
+
+    claim = with_queue(back)
+    typer.echo(f"{event_id}: the verdict is withdrawn, and {claim.lease.holder} holds the task again.")
 
 
 @app.command("list")
 def list_tasks(
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="of each: claimed, waiting")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="of each: claimed, for leads, waiting")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Who holds what, and what is claimed next."""
+    """Who holds what, what waits for a lead, and what is claimed next."""
 
-    async def both(queue: ReviewQueue) -> tuple[list[Entry], list[Entry]]:
-        return await queue.claimed(limit), await queue.waiting(limit)
+    async def all_of(queue: ReviewQueue) -> tuple[list[Entry], list[Entry], list[Entry]]:
+        return await queue.claimed(limit), await queue.for_leads(limit), await queue.waiting(limit)
 
-    claimed, waiting = with_queue(both)
+    claimed, for_leads, waiting = with_queue(all_of)
     if as_json:
-        print_json({"claimed": claimed, "waiting": waiting})
-    elif claimed or waiting:
-        Console().print(entries_table([*claimed, *waiting]))
+        lists = {"claimed": claimed, "for_leads": for_leads, "waiting": waiting}
+        print_json({name: [listed(entry) for entry in entries] for name, entries in lists.items()})
+    elif claimed or for_leads or waiting:
+        Console().print(entries_table([*claimed, *for_leads, *waiting]))
     else:
         typer.echo("The review queue is empty.")
 
@@ -136,6 +225,19 @@ def stats(as_json: AsJson = False) -> None:
         print_json(figures)
     else:
         Console().print(figures_table(figures))
+
+
+def _with_held(
+    event_id: str, reviewer: str | None, token: int | None, act: Callable[[ReviewQueue, int], Awaitable[None]]
+) -> None:
+    """Do something with a task that the reviewer holds."""
+    name = user_name(reviewer)
+
+    async def acting(queue: ReviewQueue) -> None:
+        _, held = await _held(queue, event_id, name, token)
+        await act(queue, held)
+
+    with_queue(acting)
 
 
 async def _held(queue: ReviewQueue, event_id: str, reviewer: str, token: int | None) -> tuple[ReviewTask, int]:

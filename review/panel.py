@@ -29,18 +29,26 @@ def claim_panel(claim: Claim) -> Panel:
     facts.add_row("waiting for", _duration(entry.age_s))
     if entry.expiries:
         facts.add_row("leases that ran out", str(entry.expiries))
+    if entry.note is not None:
+        facts.add_row("note", plain(f"{entry.note.by}: {entry.note.text}"))
+    for number, answer in enumerate(entry.disagreement):
+        facts.add_row("" if number else "reviewers said", plain(f"{answer.reviewer}: {answer.label or 'cannot tell'}"))
     facts.add_row("yours until", plain(f"{_clock(lease.deadline)} as {lease.holder}, token {lease.token}"))
-    answer = Text(f"tidegate review decide {task.event_id} --label LABEL  (or --cannot-tell)", style="dim")
-    parts: list[RenderableType] = [facts, answer] if task.blind else [facts, *_reading(task), answer]
+    how = Text(f"tidegate review decide {task.event_id} --label LABEL  (or --cannot-tell)", style="dim")
+    parts: list[RenderableType] = [facts, how] if task.blind else [facts, *_reading(task), how]
     return Panel(Group(*parts), title=plain(f"{task.event_id}  {task.taxonomy}"), title_align="left")
 
 
 def entries_table(entries: Iterable[Entry]) -> Table:
     """Tasks of the queue, one a row."""
-    table = Table("event", "why", "waiting for", "held by", "until", "leases that ran out")
+    table = Table("event", "why", "waiting for", "held by", "until", "leases that ran out", "note")
     for entry in entries:
-        holder, until = (entry.lease.holder, _clock(entry.lease.deadline)) if entry.lease and entry.held else ("", "")
-        row = (entry.event_id, entry.reason, _duration(entry.age_s), holder, until, str(entry.expiries or ""))
+        holder, until = ("leads" if entry.lead else "", "")
+        if entry.lease and entry.held:
+            kind = {"hold": " (on hold)", "reserved": " (handed to)", None: ""}[entry.lease.kind]
+            holder, until = entry.lease.holder + kind, _clock(entry.lease.deadline)
+        note = f"{entry.note.by}: {entry.note.text}" if entry.note else ""
+        row = (entry.event_id, entry.reason, _duration(entry.age_s), holder, until, str(entry.expiries or ""), note)
         table.add_row(*map(plain, row))
     return table
 
@@ -52,7 +60,10 @@ def figures_table(figures: Figures) -> Table:
     table.add_row("oldest", _duration(figures.oldest_s))
     for reason, count in sorted(figures.by_reason.items()):
         table.add_row(f"  {reason}", str(count))
+    table.add_row("for leads", str(figures.for_leads))
+    table.add_row("handed over, not claimed", str(figures.reserved))
     table.add_row("leases that ran out", str(figures.expired_leases))
+    table.add_row("skipped", str(figures.skips))
     table.add_row("damaged", str(figures.damaged))
     table.add_row("decided", str(figures.decided))
     table.add_row("Valkey's memory", f"{figures.memory_ratio:.0%}" if figures.memory_ratio else "no limit")

@@ -147,3 +147,58 @@ def test_wrong_settings_and_servers_that_are_away_are_sentences(
     assert "TIDEGATE_VALKEY_URL" in review("stats", code=2).stderr
     monkeypatch.setenv("TIDEGATE_REVIEW_LEASE_S", "-1")
     assert "TIDEGATE_REVIEW_LEASE_S: Input should be greater than 0" in review("stats", code=2).stderr
+
+
+def test_what_a_moderator_does_beside_deciding(
+    valkey_settings: ValkeySettings, written: Callable[[], list[Verdict]]
+) -> None:
+    fill(valkey_settings, *(make_task(f"event-{number}", priority=90 - number) for number in range(5)))
+    for number in range(4):
+        assert document("next")["task"]["event_id"] == f"event-{number}"
+    assert "somebody else" in review("skip", "event-0").stdout
+    assert "on hold for 2 h" in review("hold", "event-1", "--hours", "2", "--note", "asking").stdout
+    assert "bob's next" in review("transfer", "event-2", "--to", "bob", "--note", "yours").stdout
+    assert "escalated" in review("escalate", "event-3", "--note", "allowed?").stdout
+    lists = document("list")
+    assert {(each["lease"]["kind"], each["note"]["text"]) for each in lists["claimed"]} == {
+        ("hold", "asking"),
+        ("reserved", "yours"),
+    }
+    assert [each["note"]["text"] for each in lists["for_leads"]] == ["allowed?"]
+    for word in ("hold)", "bob", "leads", "asking"):
+        assert word in review("list").stdout
+    assert document("next", "--oldest")["task"]["event_id"] == "event-4"
+    assert "Nothing waits" in review("next", code=1).stdout
+    handed = document("next", "--reviewer", "bob")
+    assert (handed["task"]["event_id"], handed["note"]["text"]) == ("event-2", "yours")
+    assert document("next", "--reviewer", "bob", "--label", "awe")["task"]["event_id"] == "event-0"
+    assert "allowed?" in review("next", "--reviewer", "lea", "--lead").stdout
+    assert "24 hours at most" in review("hold", "event-4", "--hours", "99", "--note", "x", code=1).stderr
+    review("decide", "event-4", "--label", "awe")
+    assert "only they or a lead" in review("undo", "event-4", "--reviewer", "bob", code=1).stderr
+    assert "ada holds the task again" in review("undo", "event-4").stdout
+    review("decide", "event-4", "--label", "fear")
+    said = [(verdict.label, verdict.withdrawn) for verdict in written()]
+    assert said == [("awe", False), ("awe", True), ("fear", False)]
+    assert document("stats")["skips"] == 1
+
+
+def test_asking_for_two_things_at_once_is_wrong_usage() -> None:
+    assert "one of --oldest" in review("next", "--oldest", "--label", "awe", code=2).stderr
+
+
+def test_a_second_reviewer_does_not_learn_the_first_answer(
+    valkey_settings: ValkeySettings, written: Callable[[], list[Verdict]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEGATE_REVIEW_SECOND_ANSWER_SHARE", "1")
+    fill(valkey_settings, make_task())
+    review("next")
+    review("decide", "event-1", "--label", "disgust")
+    assert "Nothing waits" in review("next", code=1).stdout
+    assert document("list")["waiting"][0]["answers"] == 1
+    assert document("next", "--reviewer", "bob")["answers"] == []
+    review("decide", "event-1", "--cannot-tell", "--reviewer", "bob")
+    lead = document("next", "--reviewer", "lea", "--lead")
+    assert [(each["reviewer"], each["label"]) for each in lead["answers"]] == [("ada", "disgust"), ("bob", None)]
+    review("decide", "event-1", "--label", "awe", "--reviewer", "lea")
+    assert [verdict.round.value for verdict in written()] == ["first", "second", "adjudication"]
