@@ -91,6 +91,8 @@ class Entry:
     """Only leads may decide it: escalated, or reviewers disagree."""
     skips: int = 0
     """How many reviewers have skipped it."""
+    forced: bool = False
+    """Somebody demanded this review, whatever there was before."""
     note: Note | None = None
     answers: tuple[Answer, ...] = ()
     """Earlier ones. Whoever is to give a second answer must not see the first."""
@@ -141,6 +143,7 @@ def read_entry(event_id: bytes, state: bytes, at: int) -> Entry:
         version=known["version"],
         lead=known.get("lead", False),
         skips=known.get("skips", 0),
+        forced="forced" in known,
         note=note and Note(note["by"], note["text"], _time(note["at"])),
         answers=tuple(
             Answer(each["reviewer"], each["label"] or None, _time(each["at"])) for each in known.get("answers", ())

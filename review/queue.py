@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
 import structlog
 
 from review.figures import Figures, read_figures
-from review.lease import Claim, Entry, Lease, QueueError, UnreadableTaskError, accepted, read_entry, read_task
+from review.lease import Answer, Claim, Entry, Lease, QueueError, UnreadableTaskError, accepted, read_entry, read_task
 from review.scripts import QueueFullError, QueueUnavailableError, Scripts
 from review.settings import ReviewSettings, ValkeySettings
 from review.task import ReviewTask
@@ -220,10 +222,10 @@ class ReviewQueue:
         """
         accepted(await self._call("escalate", event_id, token, note), event_id)
 
-    def wants_second_answer(self, task: ReviewTask) -> bool:
-        """Whether a second reviewer answers a task, too: drawn by its event id, alike in every process."""
-        drawn = int.from_bytes(hashlib.sha256(b"second-answer\0" + task.event_id.encode()).digest()[:8])
-        return task.golden is None and drawn < self._settings.second_answer_share * 2**64
+    def wants_second_answer(self, event_id: str) -> bool:
+        """Whether a second reviewer answers an event, too: drawn by its id, alike in every process."""
+        drawn = int.from_bytes(hashlib.sha256(b"second-answer\0" + event_id.encode()).digest()[:8])
+        return drawn < self._settings.second_answer_share * 2**64
 
     async def complete(
         self, event_id: str, token: int, label: str | None = None, *, second: bool = False, version: int | None = None
@@ -291,9 +293,22 @@ class ReviewQueue:
         letters = await self._call("standing", *event_ids) if event_ids else b""
         return [_STANDINGS[letter] for letter in letters.decode()]
 
-    async def settle(self, event_ids: Sequence[str]) -> int:
-        """Take tasks out whose verdicts are known to be on their topic, whoever holds them; how many were there."""
-        return int(await self._call("settle", *event_ids)) if event_ids else 0
+    async def settle(self, given_at: Mapping[str, datetime]) -> int:
+        """Take tasks out whose verdicts are known to be on their topic, whoever holds them; how many were there.
+
+        Args:
+            given_at: when the verdict on each event was given. Where somebody demanded a review since, the task stays.
+        """
+        pairs = [part for name, given in given_at.items() for part in (name, int(given.timestamp() * 1000))]
+        return int(await self._call("settle", *pairs)) if pairs else 0
+
+    async def recall(self, event_id: str, answers: Sequence[Answer]) -> None:
+        """Give a task that was put anew the answers that it had. Does nothing where it is held, or has some."""
+        known = [
+            {"reviewer": each.reviewer, "label": each.label or False, "token": 0, "at": int(each.at.timestamp() * 1000)}
+            for each in answers
+        ]
+        await self._call("recall", event_id, json.dumps(known))
 
     async def scan(self, page: int = 500) -> AsyncIterator[list[str]]:
         """The event ids of all tasks, page by page. Those that come or go meanwhile may be missed or repeated."""

@@ -121,7 +121,7 @@ async def give_verdict(
         raise VersionConflictError(f"{event_id}: what is asked of it has changed since you read it: look at it again")
     verdict = _verdict(claim, label, note, shown_s)
     await asyncio.to_thread(writer.write, verdict)
-    second = queue.wants_second_answer(claim.task)
+    second = claim.task.golden is None and queue.wants_second_answer(event_id)
     try:
         await queue.complete(event_id, token, label, second=second)
     except AlreadyDecidedError:

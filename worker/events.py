@@ -118,7 +118,10 @@ class Timings(Contract):
 
 
 class Decision(Versioned):
-    """What became of one event. Keyed by event_id; the last one per (event_id, versions.gate) counts."""
+    """What became of one event. Keyed by event_id; the last one per (event_id, versions.gate) counts.
+
+    It has every field of a `ReviewTask` but `blind`, so that the queue can be rebuilt from decisions alone.
+    """
 
     event_id: EventId
     position: RecordPosition
@@ -129,6 +132,8 @@ class Decision(Versioned):
     priority: Priority
     uploader_id: str | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    """The taxonomy's, in its order."""
     label: str | None
     alternatives: tuple[Alternative, ...] = ()
     reasoning: Reasoning | None = None

@@ -154,6 +154,7 @@ class Pipeline:
             priority=event.priority,
             uploader_id=event.uploader_id,
             metadata=event.metadata,
+            labels=taxonomy.labels,
             label=reading.label,
             alternatives=reading.alternatives,
             reasoning=reading.reasoning,
@@ -214,7 +215,7 @@ class Pipeline:
     async def _deliver(self, decision: Decision) -> None:
         """Make a decision durable: the queue first, so that no decision to review can lack its task after a crash."""
         if decision.route is Route.REVIEW:
-            task = review_task(decision, self._taxonomies[decision.taxonomy])
+            task = review_task(decision)
             await persist(
                 "review queue",
                 lambda: self._queue.put(task),
@@ -286,11 +287,10 @@ class Pipeline:
         )
 
 
-def review_task(decision: Decision, taxonomy: Taxonomy) -> ReviewTask:
-    """What the review room needs of a decision. The queue can be rebuilt from decisions because this is all it is."""
+def review_task(decision: Decision) -> ReviewTask:
+    """What the review room needs of a decision: as `review.truth` makes it when it rebuilds the queue."""
     return ReviewTask(
         **{name: getattr(decision, name) for name in ReviewTask.model_fields.keys() & Decision.model_fields.keys()},
-        labels=taxonomy.labels,
         blind=decision.reason is Reason.AUDIT,
     )
 

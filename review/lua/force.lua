@@ -9,7 +9,7 @@ return_expired(now)
 local state = read_state(id)
 local said = { by = by, text = note, at = now }
 if state and not state.decided and redis.call('HEXISTS', TASKS, id) == 1 then
-  state.note = said
+  state.note, state.forced = said, now
   state.version = state.version + 1
   if state.lease then
     write_state(id, state)
@@ -30,6 +30,7 @@ state = {
   version = 1,
   facets = facets_of(cjson.decode(task)),
   note = said,
+  forced = now,
 }
 redis.call('HSET', TASKS, id, task)
 redis.call('ZADD', SINCE, since, id)

@@ -20,8 +20,9 @@
 --
 -- A state has: reason; since, score (its place: since, less what its priority is worth); expiries; version, which grows
 -- with every change to what is asked; facets; and, where there are: lease {token, holder, claimed_at, deadline, kind},
--- whose kind is nil, "hold" or "reserved"; note {by, text, at}; lead (only leads may claim it); again (a second answer
--- is wanted); answers, [{reviewer, label (false: cannot tell), token, at}]; decided (the time of its verdict).
+-- whose kind is nil, "hold" or "reserved"; note {by, text, at}; lead (only leads may claim it); skips; front (it came
+-- back); forced (when a review was demanded); answers, [{reviewer, label (false: cannot tell), token, at}]; decided (the
+-- time of its verdict).
 --
 -- A facet is a letter and a value: o (none: oldest first), l(abel), r(eason), t(axonomy), g(roup). Blind tasks have
 -- neither label nor reason among them: being found by one would tell what the model said.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from calibration.gate import Reason
 from review.lease import (
     AlreadyDecidedError,
+    Answer,
     NotHeldError,
     QueueError,
     UndoRefusedError,
@@ -186,12 +189,8 @@ class TestSecondAnswers:
 
     async def test_the_draw_keeps_to_its_share(self, valkey_settings: ValkeySettings) -> None:
         queue = ReviewQueue(valkey_settings, ReviewSettings(second_answer_share=0.25))
-        drawn = sum(queue.wants_second_answer(make_task(f"event-{number}")) for number in range(2000))
+        drawn = sum(queue.wants_second_answer(f"event-{number}") for number in range(2000))
         assert 430 < drawn < 570
-        assert not any(
-            queue.wants_second_answer(blind_task().model_copy(update={"golden": "awe", "event_id": f"event-{number}"}))
-            for number in range(100)
-        )
 
 
 class TestVersion:
@@ -286,9 +285,23 @@ class TestReconciling:
         waiting, decided, unknown = Standing.WAITING, Standing.DECIDED, Standing.UNKNOWN
         assert await queue.standing(names) == [waiting, waiting, decided, unknown]
         assert sorted([name async for page in queue.scan(1) for name in page]) == ["held", "waits"]
-        assert await queue.settle(["held", "never"]) == 1
+        assert await queue.settle(dict.fromkeys(["held", "never"], datetime.now(UTC))) == 1
         assert await queue.standing(names) == [waiting, decided, decided, decided]
         with pytest.raises(AlreadyDecidedError):
             await queue.complete("held", held.lease.token, "awe")
         assert (await queue.figures()).by_label == {"awe": 1}
         assert await queue.standing([]) == []
+
+    async def test_what_was_demanded_after_the_verdict_stays(self, queue: ReviewQueue) -> None:
+        await queue.force(make_task(), "lea", "again")
+        assert await queue.settle({"event-1": datetime.now(UTC) - timedelta(hours=1)}) == 0
+        assert await queue.settle({"event-1": datetime.now(UTC) + timedelta(hours=1)}) == 1
+
+    async def test_answers_are_recalled_once(self, queue: ReviewQueue) -> None:
+        await queue.put(make_task())
+        answers = [Answer("ada", "awe", datetime.now(UTC)), Answer("bob", None, datetime.now(UTC))]
+        for _ in range(2):
+            await queue.recall("event-1", answers)
+        (entry,) = await queue.for_leads()
+        assert [(each.reviewer, each.label) for each in entry.disagreement] == [("ada", "awe"), ("bob", None)]
+        assert await queue.claim("eve") is None

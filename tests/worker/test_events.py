@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.gate import Route
 from review.task import KeyReference, RecordPosition, ReviewTask, UrlReference
+from review.truth import task_of
 from worker.events import (
     MAX_EVENT_BYTES,
     DeadLetter,
@@ -20,7 +22,6 @@ from worker.events import (
     UnusableEventError,
 )
 from worker.pipeline import review_task
-from worker.reading.taxonomy import load_taxonomies
 
 GOOD: dict[str, Any] = {
     "event_id": "upload-1",
@@ -63,6 +64,7 @@ def test_records_of_before_sources_and_shadows_are_still_read() -> None:
         "content_sha256": "0" * 64,
         "taxonomy": "emoset-8",
         "priority": 50,
+        "labels": ["awe", "fear"],
         "label": "awe",
         "signals": {"parse_status": "ok", "label_probability": 0.9},
         "route": "review",
@@ -77,10 +79,12 @@ def test_records_of_before_sources_and_shadows_are_still_read() -> None:
     assert (read.source, read.shadow) == ("", None)
     assert read.audit is not None
     assert read.audit.would_pass
-    task = review_task(read, load_taxonomies()["emoset-8"])
+    task = review_task(read)
     assert task.blind
+    assert task == task_of(read.model_dump_json().encode())
+    assert task_of(read.model_copy(update={"route": Route.AUTO_ACCEPT}).model_dump_json().encode()) is None
     assert ReviewTask.model_validate(task.model_dump(exclude={"source"})) == task
-    named = review_task(read.model_copy(update={"source": "stories"}), load_taxonomies()["emoset-8"])
+    named = review_task(read.model_copy(update={"source": "stories"}))
     assert named.source == "stories"
 
 
