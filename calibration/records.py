@@ -48,6 +48,8 @@ class VerdictRecord(Versioned):
     reviewer: str
     label: str | None
     """None means "cannot tell"."""
+    withdrawn: bool = False
+    """Its reviewer took it back: until the next one the event has none."""
     seconds_spent: float
     blind: bool
     decided_label: str | None

@@ -31,7 +31,7 @@ def rebuild(as_json: AsJson = False) -> None:
     """Bring the queue to what the topics say, after a flush or a loss of Valkey. Workers and moderators may go on.
 
     Reaches as far back as the topics decisions and verdicts are kept. Open tasks are held in memory meanwhile, about
-    5 kB each. Leases, holds and skips that were lost stay lost; a review that somebody demanded is to be demanded again.
+    5 kB each. Leases, holds and skips that were lost stay lost; a review that was demanded is to be demanded again.
     """
     done: Rebuilt = _with_truth(bring_up)
     if as_json:

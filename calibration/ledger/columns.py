@@ -46,8 +46,9 @@ _READING: Final = [
 ]
 _PLACE: Final = [("topic_id", _TEXT), ("partition", pa.int32()), ("offset", pa.int64())]
 _ADDED: Final = [("agreement", _NUMBER)]
-"""At the end of both tables, since older ledgers get it there; rows that lay in them then are null."""
-ADDED_COLUMNS = frozenset(name for name, _ in _ADDED)
+_ADDED_TO_VERDICTS: Final = [*_ADDED, ("withdrawn", _FLAG)]
+"""At the ends of the tables, since older ledgers get them there; rows that lay in them then are null."""
+ADDED_COLUMNS = frozenset(name for name, _ in _ADDED_TO_VERDICTS)
 
 DECISIONS = pa.schema(
     [
@@ -83,7 +84,7 @@ VERDICTS = pa.schema(
         ("blind", _FLAG),
         ("given_at", _TIME),
         *_PLACE,
-        *_ADDED,
+        *_ADDED_TO_VERDICTS,
     ]
 )
 REJECTED = pa.schema(
@@ -176,6 +177,7 @@ def _verdict_row(said: VerdictRecord, where: Record, topic_id: str) -> Row:
         where.partition,
         where.offset,
         said.signals.agreement,
+        said.withdrawn,
     )
 
 

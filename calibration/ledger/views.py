@@ -15,6 +15,9 @@ written; for later ones `decisions` takes the newest `decided_at`.
 later on the topic. The others stay in `all_verdicts`; `verdicts.given` counts them, and `verdicts.contradicted` says
 whether their labels differ, where "cannot tell" is a label, too.
 
+*Withdrawn verdicts.* Where the verdict that counts was taken back by its reviewer, the event has none until the next:
+it is in neither `verdicts` nor `outcomes`, and an audit is one that nobody has answered.
+
 *Late verdicts.* A verdict carries everything that calibration needs of its decision. So it counts at once, whether its
 decision has arrived in the ledger, comes later, or has been let go; and it counts under the time of the decision.
 
@@ -55,11 +58,13 @@ VIEWS = {
         SELECT * FROM all_decisions
         QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY decided_at DESC, "offset" DESC) = 1""",
     "verdicts": """
-        SELECT *, count(*) OVER event AS given,
-            min(coalesce(label, '')) OVER event <> max(coalesce(label, '')) OVER event AS contradicted
-        FROM all_verdicts
-        WINDOW event AS (PARTITION BY event_id)
-        QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY given_at DESC, "offset" DESC) = 1""",
+        SELECT * FROM (
+            SELECT *, count(*) FILTER (withdrawn IS NOT TRUE) OVER event AS given,
+                min(coalesce(label, '')) OVER event <> max(coalesce(label, '')) OVER event AS contradicted
+            FROM all_verdicts
+            WINDOW event AS (PARTITION BY event_id)
+            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY given_at DESC, "offset" DESC) = 1
+        ) WHERE withdrawn IS NOT TRUE""",
     "outcomes": f"""
         SELECT v.event_id, v.decided_label AS label, v.label AS verdict_label,
             v.label IS NULL AS cannot_tell,
@@ -82,7 +87,7 @@ VIEWS = {
         SELECT event_id, label, NULL AS verdict_label, NULL AS cannot_tell, NULL AS wrong, FALSE AS answered,
             audit_rate AS propensity, probability, {_READING}, NULL AS given_at
         FROM decisions d
-        WHERE audit_drawn AND NOT EXISTS (SELECT 1 FROM all_verdicts v WHERE v.event_id = d.event_id)""",  # noqa: S608 - our own words only
+        WHERE audit_drawn AND NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.event_id = d.event_id)""",  # noqa: S608 - our own words only
 }
 
 

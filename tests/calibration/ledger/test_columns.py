@@ -50,7 +50,7 @@ def older(topics: Topics, settings: LedgerSettings) -> LedgerSettings:
     """A ledger of five decisions and their verdicts, of a release that knew no second look."""
     topics.put(*(reviewed(number) for number in range(5)), *(verdict(number) for number in range(5)))
     topics.sync(settings)
-    narrowed(settings, "agreement")
+    narrowed(settings, "agreement", "withdrawn")
     return settings
 
 

@@ -109,6 +109,19 @@ def test_cannot_tell_after_a_label_is_a_contradiction_and_counts(views: Views) -
     assert (row["cannot_tell"], row["correct"], row["contradicted"]) == (True, False, True)
 
 
+_regretted, _mended = reviewed(115, label="awe"), reviewed(116, label="awe")
+_back: dict[str, Any] = {"withdrawn": True, "hours": 3.0}
+REGRETTED = told(verdict(_regretted, "fear"), verdict(_regretted, "fear", **_back))
+MENDED = told(verdict(_mended, "fear"), verdict(_mended, "fear", **_back), verdict(_mended, "awe", hours=4.0))
+
+
+def test_a_withdrawn_verdict_is_none(views: Views) -> None:
+    assert views.rows("outcomes", REGRETTED) == []
+    assert len(views.rows("all_verdicts", REGRETTED)) == 2
+    row = views.outcome(MENDED)
+    assert (row["correct"], row["given"]) == (True, 2)
+
+
 NOTHING_SAID = told(verdict(reviewed(14, label=None), None))
 
 
@@ -172,6 +185,8 @@ AUDIT_RIGHT = told(_audits[0], verdict(_audits[0], "awe"))
 AUDIT_WRONG = told(_audits[1], verdict(_audits[1], "fear"))
 AUDIT_UNSURE = told(_audits[2], verdict(_audits[2], None))
 AUDIT_OPEN = told(_audits[3])
+_taken_back = audited(135, label="awe")
+AUDIT_TAKEN_BACK = told(_taken_back, verdict(_taken_back, "awe"), verdict(_taken_back, "awe", **_back))
 AUDIT_WITHOUT_DECISION = told(verdict(_audits[4], "awe"))
 
 
@@ -182,6 +197,7 @@ AUDIT_WITHOUT_DECISION = told(verdict(_audits[4], "awe"))
         (AUDIT_WRONG, True, True, False),
         (AUDIT_UNSURE, True, True, True),
         (AUDIT_OPEN, False, None, None),
+        (AUDIT_TAKEN_BACK, False, None, None),
         (AUDIT_WITHOUT_DECISION, True, False, False),
     ],
 )
