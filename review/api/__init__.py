@@ -1,1 +1,0 @@
-"""The HTTP API of the review room: everything that the console does, for programs too."""
