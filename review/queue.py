@@ -348,10 +348,6 @@ class ReviewQueue:
         """The queue in numbers."""
         return read_figures(await self._call("figures"), await self._scripts.memory_ratio())
 
-    async def admits(self) -> bool:
-        """Whether Valkey has room for more: below `memory_limit_ratio` of its maxmemory."""
-        return await self._scripts.memory_ratio() < self._settings.memory_limit_ratio
-
 
 def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))

@@ -16,6 +16,7 @@ from calibration import outcome
 from calibration.gate import Gate
 from review.queue import QueueUnavailableError, ReviewQueue
 from worker import telemetry
+from worker.admission import Admission
 from worker.dead_letters import DeadLetterGuard, DeadLetterShareError
 from worker.engine import make_engine
 from worker.engine.protocol import Engine, EngineDeadError
@@ -178,7 +179,7 @@ class WorkerApp:
             on_outcome=self._note_outcome,
         )
         stream = self._stream = ImageStream(settings.kafka, settings.stream, pipeline.handle)
-        stack.enter_context(self._background(self._watch(engine, queue)))
+        stack.enter_context(self._background(self._watch(engine, queue, stream)))
         return stream
 
     async def _open_gates(
@@ -238,8 +239,10 @@ class WorkerApp:
             self._beat_at = self._clock()
             await asyncio.sleep(_HEARTBEAT_S)
 
-    async def _watch(self, engine: Engine, queue: ReviewQueue) -> None:
-        """Notice an engine that dies while nothing is asked of it, and keep the gauges of the queue."""
+    async def _watch(self, engine: Engine, queue: ReviewQueue, stream: ImageStream) -> None:
+        """Notice an engine that dies while nothing is asked of it, keep the gauges of the queue, and take no further
+        events while Valkey has no room for their tasks."""
+        admission = Admission(self._settings.review.memory_limit_ratio)
         while True:
             try:
                 await engine.check_health()
@@ -255,6 +258,7 @@ class WorkerApp:
                 telemetry.REVIEW_DEPTH.set(figures.depth)
                 telemetry.REVIEW_OLDEST.set(figures.oldest_s)
                 telemetry.VALKEY_MEMORY.set(figures.memory_ratio)
+                stream.admit(admission.admits(figures.memory_ratio))
             await asyncio.sleep(_WATCH_S)
 
     def _live(self) -> list[str]:

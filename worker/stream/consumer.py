@@ -97,6 +97,10 @@ class ImageStream:
             with contextlib.suppress(RuntimeError):  # the loop is closed: there is nothing left to stop
                 self._loop.call_soon_threadsafe(self._over.set)
 
+    def admit(self, admitting: bool) -> None:
+        """Take events, or none until told otherwise; what is in flight goes on. From any thread."""
+        self._window.admit(admitting)
+
     @property
     def assigned(self) -> tuple[int, ...]:
         """The partitions that this worker owns."""

@@ -1,4 +1,4 @@
-"""The bound on what is in flight: events by number and by bytes, with hysteresis."""
+"""The bound on what is in flight: events by number and by bytes, with hysteresis; and whether any may enter at all."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ class Window:
         """How many events have left so far, whatever became of them."""
         self.open = threading.Event()
         self.open.set()
+        self._admitting = True
 
     @property
     def room(self) -> int:
@@ -42,9 +43,17 @@ class Window:
             self.events -= 1
             self.bytes -= size
             self.left += 1
-            if (
-                not self.open.is_set()
-                and self.events <= self._max_events * 7 // 8
-                and self.bytes <= self._max_bytes * 7 // 8
-            ):
-                self.open.set()
+            self._reopen()
+
+    def admit(self, admitting: bool) -> None:
+        """Let events in as far as there is room, or none until further notice: what their outputs need is short."""
+        with self._lock:
+            self._admitting = admitting
+            if admitting:
+                self._reopen()
+            else:
+                self.open.clear()
+
+    def _reopen(self) -> None:
+        if self._admitting and self.events <= self._max_events * 7 // 8 and self.bytes <= self._max_bytes * 7 // 8:
+            self.open.set()

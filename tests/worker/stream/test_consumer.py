@@ -185,6 +185,22 @@ async def test_a_second_worker_takes_its_share_and_nothing_is_lost_or_doubled(ka
     assert not first.cancelled
 
 
+async def test_what_is_not_admitted_waits_in_kafka_and_the_worker_stays_a_member(kafka: KafkaSettings) -> None:
+    make_topic(kafka)
+    fill(kafka, 1)
+    async with Rig(kafka) as rig:
+        rig.finishing = True
+        await until(lambda: committed(kafka) == 1)
+        rig.stream.admit(False)
+        await until(lambda: rig.stream._member._paused)
+        fill(kafka, 3)
+        turned = rig.stream._member.turned_at
+        await until(lambda: rig.stream._member.turned_at > turned + 0.2)
+        assert (len(rig.arrivals), rig.stream.assigned, rig.stream.problems()) == (1, (0,), [])
+        rig.stream.admit(True)
+        await until(lambda: committed(kafka) == 4)
+
+
 async def test_a_completion_after_the_partition_has_moved_commits_nothing(kafka: KafkaSettings) -> None:
     make_topic(kafka, partitions=2)
     for partition in (0, 1):

@@ -35,3 +35,17 @@ def test_closes_at_either_limit_and_reopens_below_both_marks(
     for size in inside:
         window.leave(size)
     assert window.open.is_set()
+
+
+def test_while_nothing_is_admitted_it_stays_closed_whatever_leaves() -> None:
+    window = Window(8, 1000)
+    window.enter(2, 10)
+    window.admit(False)
+    window.leave(5)
+    window.leave(5)
+    assert not window.open.is_set()
+    window.admit(True)
+    assert window.open.is_set()
+    window.enter(8, 10)
+    window.admit(True)
+    assert not window.open.is_set()
