@@ -33,7 +33,7 @@ class Figures:
     decided: int
     """Events remembered as decided."""
     memory_ratio: float
-    """Used share of Valkey's maxmemory; 0 when that is unlimited."""
+    """Share of Valkey's maxmemory that nothing frees by itself; 0 when that is unlimited."""
 
 
 def read_figures(reply: list[Any], memory_ratio: float) -> Figures:

@@ -60,11 +60,23 @@ class Scripts:
         return cursor, [member.decode() for member, _ in found if isinstance(member, bytes)]
 
     async def memory_ratio(self) -> float:
-        """Used share of Valkey's maxmemory; 0 when that is unlimited."""
+        """Share of Valkey's maxmemory that nothing frees by itself; 0 when that is unlimited.
+
+        Where keys that expire give way (`volatile-*`), cached readings fill whatever is left, and only the queue's own
+        keys count, by an estimate from 50 of their values each.
+        """
         with _sentences():
             memory = await self._valkey.info("memory")
-        limit = memory["maxmemory"]
-        return float(memory["used_memory"] / limit) if limit else 0.0
+            limit = memory["maxmemory"]
+            if not limit:
+                return 0.0
+            used = memory["used_memory"]
+            if memory["maxmemory_policy"].startswith("volatile-"):
+                async with self._valkey.pipeline(transaction=False) as pipeline:
+                    for key in self._keys.values():
+                        pipeline.memory_usage(key, samples=50)
+                    used = sum(size or 0 for size in await pipeline.execute())
+        return float(used / limit)
 
 
 @contextmanager

@@ -103,6 +103,20 @@ class TestServer:
             assert await queue.put(make_task("event-again")) is PutResult.ADDED
             await queue.close()
 
+    async def test_what_gives_way_by_itself_does_not_count_as_full(self, tmp_path: Path) -> None:
+        with EmbeddedValkey(tmp_path) as valkey, keys(valkey) as server:
+            queue = ReviewQueue(ValkeySettings(url=valkey.url), ReviewSettings())
+            server.config_set("maxmemory-policy", "volatile-lru")
+            server.config_set("maxmemory", limit := server.info("memory")["used_memory"] + 2_000_000)
+            for number in range(100):
+                server.set(f"reading-{number}", "r" * 50_000, ex=3600)
+            assert server.dbsize() < 100  # some have given way
+            await asyncio.gather(*(queue.put(make_task(f"event-{n}", uploader_id="u" * 20_000)) for n in range(50)))
+            figures = await queue.figures()
+            assert figures.depth == 50
+            assert 50 * 20_000 < figures.memory_ratio * limit < 50 * 35_000
+            await queue.close()
+
     async def test_a_restart_keeps_tasks_and_leases(self, tmp_path: Path) -> None:
         with EmbeddedValkey(tmp_path, fsync="always") as valkey:
             queue = ReviewQueue(ValkeySettings(url=valkey.url), ReviewSettings())
