@@ -148,6 +148,9 @@ local function return_expired(now)
     leave(id, state)
     if state then
       state.expiries = state.expiries + 1
+      if state.lease and state.lease.kind == 'reserved' then
+        state.lease = nil -- nobody has had it
+      end
       enter(id, state, true)
     else
       redis.call('ZADD', WAITING, now - FRONT, id) -- its next claim finds the damage
