@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from calibration.settings import KafkaSettings
-from review import rebuild_cli
+from review import topics_cli
 from review.blind import listed, visible
 from review.inline import InlineImageError, inline_image
 from review.lease import Claim, Entry, NotHeldError
@@ -26,8 +26,9 @@ from review.verdicts import VerdictWriter, give_verdict, take_back
 
 app = typer.Typer(no_args_is_help=True)
 
-app.command("rebuild")(rebuild_cli.rebuild)
-app.command("check")(rebuild_cli.check)
+app.command("rebuild")(topics_cli.rebuild)
+app.command("check")(topics_cli.check)
+app.command("force")(topics_cli.force)
 
 EventId = Annotated[str, typer.Argument(help="the task's event id", metavar="EVENT_ID")]
 Reviewer = Annotated[str | None, typer.Option(help="who you are; default: your user name here", metavar="NAME")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import structlog
 from pydantic import ValidationError
@@ -33,11 +34,39 @@ def task_of(decision: bytes) -> ReviewTask | None:
     Raises:
         ValueError: it is not JSON, or no decision that can be reviewed.
     """
-    fields = from_json(decision)
+    fields = _decision(decision)
+    return _task(fields) if fields["route"] == _REVIEW else None
+
+
+def find_task(kafka: KafkaSettings, event_id: str, progress: Callable[[int], None] = lambda _: None) -> ReviewTask:
+    """The task for the last decision on an event, however it was routed. Reads the whole topic.
+
+    Raises:
+        LookupError: there is no decision on it that can be reviewed.
+        kafka.errors.KafkaError, TopicGapError: the topic cannot be read.
+    """
+    key, last = event_id.encode(), None
+    with TopicReader(kafka, "decisions", identify(kafka, "decisions").partitions, {}, accept_gap=True) as reader:
+        while not reader.read_up:
+            records = reader.poll(_POLL_MS, _POLL_RECORDS)
+            last = next((record.value for record in reversed(records) if record.key == key), last)
+            progress(len(records))
+    if last is None:
+        raise LookupError(f"{event_id}: there is no decision on it on the topic {reader.topic}, or not any more")
+    try:
+        return _task(_decision(last))
+    except ValueError as error:
+        raise LookupError(f"{event_id}: its decision cannot be reviewed: {error}") from error
+
+
+def _decision(record: bytes) -> dict[str, Any]:
+    fields = from_json(record)
     if not isinstance(fields, dict) or "route" not in fields:
         raise ValueError("not a decision")
-    if fields["route"] != _REVIEW:
-        return None
+    return fields
+
+
+def _task(fields: dict[str, Any]) -> ReviewTask:
     return ReviewTask.model_validate(fields | {"blind": fields.get("reason") == _AUDIT})
 
 
@@ -85,7 +114,7 @@ class Truth:
             kafka.errors.KafkaError, TopicGapError: they cannot be read.
         """
         self._read("verdicts", self._verdict, progress)  # what is closed already needs no task in memory
-        self._read("decisions", self._decision, progress)
+        self._read("decisions", self._decided, progress)
         self._read("verdicts", self._verdict, progress)
 
     @property
@@ -109,7 +138,7 @@ class Truth:
                         log.error("record not readable", position=where, error=str(error)[:500])  # noqa: TRY400
                 progress(len(records))
 
-    def _decision(self, record: Record) -> None:
+    def _decided(self, record: Record) -> None:
         self.counts.decisions += 1
         task = task_of(record.value or b"")
         if task is not None and task.event_id not in self._closed:

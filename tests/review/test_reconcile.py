@@ -14,6 +14,7 @@ from kafka import KafkaProducer
 from redis import Redis
 from typer.testing import CliRunner
 
+from calibration.gate import Reason
 from calibration.settings import KafkaSettings
 from deploy.local import EmbeddedValkey
 from review.cli import app
@@ -235,6 +236,14 @@ async def test_the_commands(
     assert json.loads(run("check", "--json").stdout)["agrees"]  # younger than its grace
     assert "1 put back" in run("rebuild").stdout
     assert json.loads(run("rebuild", "--json").stdout)["already_there"] == 1
+    world.decide(make_task("passed", reason=Reason.CERTIFIED), route="auto_accept")
+    assert "will be reviewed" in run("force", "passed", "--note", "complaint", "--by", "lea").stdout
+    assert "waiting already" in run("force", "passed", "--note", "again").stdout
+    claim = await claimed(world.queue)
+    assert claim.entry.note is not None
+    assert (claim.task.event_id, claim.entry.note.text, claim.entry.forced) == ("passed", "again", True)
+    unknown = run("force", "never", "--note", "?")
+    assert (unknown.exit_code, "no decision on it" in unknown.stderr) == (1, True)
     monkeypatch.setenv("TIDEGATE_KAFKA_TOPIC_PREFIX", "nowhere.")
     result = run("rebuild")
     assert result.exit_code == 1
