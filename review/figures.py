@@ -41,7 +41,7 @@ def read_figures(reply: list[Any], memory_ratio: float) -> Figures:
     now, depth, claimed, oldest, expired, damaged, decided, skips, for_leads, reserved, *counts = reply
     shares: dict[str, dict[str, int]] = {"r": {}, "l": {}, "t": {}}
     for facet, count in zip(counts[::2], counts[1::2], strict=True):
-        if int(count):
+        if int(count) > 0:
             shares[facet[:1].decode()][facet[1:].decode()] = int(count)
     return Figures(
         depth=depth,

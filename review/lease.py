@@ -140,7 +140,7 @@ def read_entry(event_id: bytes, state: bytes, at: int) -> Entry:
             kind=lease.get("kind"),
         ),
         at=_time(at),
-        version=known["version"],
+        version=known.get("version", 1),
         lead=known.get("lead", False),
         skips=known.get("skips", 0),
         forced="forced" in known,

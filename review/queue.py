@@ -279,11 +279,7 @@ class ReviewQueue:
 
     async def force(self, task: ReviewTask, by: str, note: str) -> bool:
         """Have an event reviewed whatever became of it: to the front, even if it was decided. False: it waits already,
-        and moves to the front unless somebody holds it.
-
-        Raises:
-            QueueFullError: no memory left in Valkey; try again later.
-        """
+        and moves to the front unless somebody holds it."""
         event_id, reason, asked_at, _, document = self._put_arguments(task)
         reply = await self._call("force", event_id, reason, asked_at, document, by, note)
         return bool(accepted(reply, event_id)[1] == b"added")

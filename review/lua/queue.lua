@@ -47,7 +47,9 @@ end
 local function read_state(id)
   local state = decoded(redis.call('HGET', STATE, id))
   local numbers = state and tonumber(state.since) and tonumber(state.score) and tonumber(state.expiries)
-  if numbers and type(state.reason) == 'string' and type(state.facets) == 'table' then
+  if numbers and type(state.reason) == 'string' then
+    state.facets = state.facets or {} -- an earlier release had none: found in the order by priority alone
+    state.version = state.version or 1
     return state
   end
 end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,19 @@ class TestDamage:
         await runs_out(hasty)
         assert await hasty.claim("bob") is None
         assert (await hasty.figures()).damaged == 1
+
+    async def test_a_task_of_an_earlier_release_is_claimed_and_decided(
+        self, queue: ReviewQueue, valkey: EmbeddedValkey
+    ) -> None:
+        await queue.put(make_task())
+        with keys(valkey) as server:
+            state = json.loads(server.hget("{tidegate}:review:state", "event-1") or "")
+            old = {name: state[name] for name in ("reason", "since", "score", "expiries")}
+            server.hset("{tidegate}:review:state", "event-1", json.dumps(old))
+            server.delete("{tidegate}:review:facets", "{tidegate}:review:counts")
+        assert (await queue.waiting())[0].version == 1
+        await decide(queue, await claimed(queue))
+        assert (await queue.figures()).depth == 0
 
 
 class TestServer:
