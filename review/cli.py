@@ -22,13 +22,16 @@ from review.panel import claim_panel, entries_table, figures_table
 from review.queue import ReviewQueue
 from review.task import RecordReference, ReviewTask, UrlReference, Verdict
 from review.terminal import print_json, settings_of, user_name, with_queue
-from review.verdicts import VerdictWriter, give_verdict, take_back
+from review.verdicts import Copied, VerdictWriter, copy_verdict, give_verdict, take_back
 
 app = typer.Typer(no_args_is_help=True)
 
 app.command("rebuild")(topics_cli.rebuild)
 app.command("check")(topics_cli.check)
 app.command("force")(topics_cli.force)
+
+_SIMILAR = 1_000
+"""Near-duplicates that one verdict is given on, at most."""
 
 EventId = Annotated[str, typer.Argument(help="the task's event id", metavar="EVENT_ID")]
 Reviewer = Annotated[str | None, typer.Option(help="who you are; default: your user name here", metavar="NAME")]
@@ -84,6 +87,7 @@ def decide(
     token: Token = None,
     reviewer: Reviewer = None,
     note: Annotated[str | None, typer.Option(help="for whoever reads the verdict")] = None,
+    similar: Annotated[bool, typer.Option("--similar", help="and on its near-duplicates; audits are left out")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Give a verdict on a task that you claimed. It is on the verdicts topic before the task leaves the queue."""
@@ -92,20 +96,39 @@ def decide(
     name = user_name(reviewer)
     kafka = settings_of(KafkaSettings)
 
-    async def give(queue: ReviewQueue) -> Verdict:
+    async def give(queue: ReviewQueue) -> tuple[Verdict, Copied]:
         task, held = await _held(queue, event_id, name, token)
         chosen = None if label is None else _label(task, label)
         writer = VerdictWriter(kafka)
         try:
-            return await give_verdict(queue, writer, event_id, held, chosen, note)
+            alike = [name for name, _ in await queue.similar(event_id, _SIMILAR)] if similar else []
+            verdict = await give_verdict(queue, writer, event_id, held, chosen, note)
+            return verdict, await copy_verdict(queue, writer, verdict, alike)
         finally:
             await asyncio.to_thread(writer.close)
 
-    verdict = with_queue(give)
+    verdict, copied = with_queue(give)
     if as_json:
-        print_json(verdict)
+        print_json(verdict.model_dump(mode="json") | {"copied_to": copied.given, "left": copied.left})
+        return
+    typer.echo(f"{event_id}: {verdict.label or 'cannot tell'}, after {verdict.seconds_spent:.0f} s.")
+    if similar:
+        typer.echo(f"{len(copied.given)} near-duplicates have the same verdict.")
+        for why in copied.left.values():
+            typer.echo(f"Left: {why}")
+
+
+@app.command("similar")
+def similar_tasks(event_id: EventId, as_json: AsJson = False) -> None:
+    """Waiting tasks whose images are near-duplicates of this one's, nearest first."""
+    found = with_queue(lambda queue: queue.similar(event_id, _SIMILAR))
+    if as_json:
+        print_json([{"event_id": name, "distance": distance} for name, distance in found])
+    elif found:
+        for name, distance in found:
+            typer.echo(f"{name}  {distance} of 256 bits differ")
     else:
-        typer.echo(f"{event_id}: {verdict.label or 'cannot tell'}, after {verdict.seconds_spent:.0f} s.")
+        typer.echo("No task that waits looks like it.")
 
 
 @app.command("image")

@@ -183,6 +183,8 @@ def accepted(reply: list[Any], event_id: str) -> list[Any]:
             )
         case "barred":
             raise QueueError(f"{event_id}: that reviewer has skipped or answered it already; choose another")
+        case "lead":
+            raise QueueError(f"{event_id}: only a lead decides it")
         case "late":
             raise UndoRefusedError(f"{event_id}: it is too late to take the verdict back; a lead can force a review")
         case "others":

@@ -12,35 +12,21 @@ A verdict reaches Kafka before its task leaves the queue: see `review.verdicts`.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
 import structlog
 
+from review.entrance import Entrance, PutResult, Standing
 from review.figures import Figures, read_figures
-from review.lease import Answer, Claim, Entry, Lease, QueueError, UnreadableTaskError, accepted, read_entry, read_task
-from review.scripts import QueueFullError, QueueUnavailableError, Scripts
-from review.settings import ReviewSettings, ValkeySettings
+from review.lease import Claim, Entry, Lease, QueueError, UnreadableTaskError, accepted, read_entry, read_task
+from review.scripts import QueueFullError, QueueUnavailableError
 from review.task import ReviewTask
 
 __all__ = ["Figures", "Next", "PutResult", "QueueFullError", "QueueUnavailableError", "ReviewQueue", "Standing"]
 
 log = structlog.get_logger()
-
-_BATCH = 256  # tasks in one call of `put`, during which Valkey serves nobody else
-
-
-class PutResult(StrEnum):
-    """What became of a put. All three mean that the event needs no further put."""
-
-    ADDED = "added"
-    ALREADY_WAITING = "already_waiting"  # or claimed
-    ALREADY_DECIDED = "already_decided"
 
 
 class Next(StrEnum):
@@ -51,79 +37,11 @@ class Next(StrEnum):
     ADJUDICATION = "adjudication"  # the answers differ: a lead decides
 
 
-class Standing(StrEnum):
-    """Where the queue has an event."""
-
-    WAITING = "waiting"  # or claimed
-    DECIDED = "decided"
-    UNKNOWN = "unknown"
-
-
-_PutArguments = tuple[str, str, int, int, str]
-_STANDINGS = {letter.value[0]: letter for letter in Standing}
-_PUT_RESULTS = {"a": PutResult.ADDED, "w": PutResult.ALREADY_WAITING, "d": PutResult.ALREADY_DECIDED}
-
-
-class ReviewQueue:
+class ReviewQueue(Entrance):
     """The queue as one process uses it, from one event loop. Connects at the first operation.
 
     Any operation may raise QueueUnavailableError.
     """
-
-    def __init__(self, valkey: ValkeySettings, review: ReviewSettings) -> None:
-        self._scripts = Scripts(valkey)
-        self._call = self._scripts.call
-        self._settings = review
-        self._pending: list[tuple[_PutArguments, asyncio.Future[PutResult]]] = []
-        self._putting: asyncio.Task[None] | None = None
-
-    async def close(self) -> None:
-        """Finish the puts under way and disconnect."""
-        if self._putting is not None:
-            await self._putting
-        await self._scripts.close()
-
-    async def put(self, task: ReviewTask) -> PutResult:
-        """Add a task, unless it is there or was decided within `decided_ttl_s`. Repeating it is harmless.
-
-        Concurrent puts share round trips: those that arrive while one is under way go together in the next.
-
-        Raises:
-            QueueFullError: no memory left in Valkey; try again later.
-        """
-        arguments = self._put_arguments(task)
-        done: asyncio.Future[PutResult] = asyncio.get_running_loop().create_future()
-        self._pending.append((arguments, done))
-        if self._putting is None:
-            self._putting = asyncio.create_task(self._put_pending())
-        return await done
-
-    async def _put_pending(self) -> None:
-        try:
-            while self._pending:
-                batch, self._pending = self._pending[:_BATCH], self._pending[_BATCH:]
-                arguments = [part for task, _ in batch for part in task]
-                try:
-                    letters = await self._call("put", self._settings.decided_ttl_s * 1000, *arguments)
-                except Exception as error:  # not lost: it is raised where each of them waits
-                    for _, done in batch:
-                        if not done.done():
-                            done.set_exception(error)
-                else:
-                    for (_, done), letter in zip(batch, letters.decode(), strict=True):
-                        if not done.done():
-                            done.set_result(_PUT_RESULTS[letter])
-        finally:
-            self._putting = None
-
-    def _put_arguments(self, task: ReviewTask) -> _PutArguments:
-        return (
-            task.event_id,
-            task.reason.value,
-            int(task.decided_at.timestamp() * 1000),
-            int(task.priority / 10 * self._settings.ageing_s * 1000),
-            task.model_dump_json(),
-        )
 
     async def claim(
         self,
@@ -139,9 +57,9 @@ class ReviewQueue:
         """A task held for `reviewer` for `lease_s`; None when none waits that they may have.
 
         First comes what was handed to them; to those who lead, then, what only they decide; then the most urgent, or
-        the first of at most one of: `label`, `reason`, `taxonomy`, `group` (of the same content). What they skipped or
-        answered before is passed over. When the answer is lost on its way, the task comes back with the end of its
-        lease.
+        the first of at most one of: `label`, `reason`, `taxonomy`, `group` (the same perceptual hash, or the same
+        content where there is none). What they skipped or answered before is passed over. When the answer is lost on
+        its way, the task comes back with the end of its lease.
 
         Raises:
             ValueError: more than one of them.
@@ -166,6 +84,26 @@ class ReviewQueue:
             except UnreadableTaskError as error:
                 log.error("review task damaged", event_id=entry.event_id, why=str(error))  # noqa: TRY400 - it is data
                 await self._call("damage", entry.event_id, entry.lease.token, str(error))
+
+    async def take(self, event_id: str, reviewer: str) -> Claim:
+        """One certain task, if it waits and is anybody's, held for `reviewer` for `lease_s`.
+
+        Raises:
+            NotHeldError: somebody else holds it. AlreadyDecidedError, NotWaitingError: it is gone.
+            QueueError: only leads may decide it, or the reviewer has skipped or answered it.
+        """
+        reply = accepted(await self._call("take", event_id, reviewer, _ms(self._settings.lease_s)), event_id)
+        entry = read_entry(*reply[1:4])
+        assert entry.lease is not None
+        return Claim(read_task(event_id, reply[4]), entry, entry.lease)
+
+    async def similar(self, event_id: str, most: int = 50) -> list[tuple[str, int]]:
+        """Waiting tasks whose images look like that of this one, nearest first, with the distance in bits (of 256).
+
+        As far as `near_duplicate_bits` (PDQ's authors take 31); up to 15 bits none is missed, at 31 one in twelve.
+        """
+        found = await self._call("similar", event_id, self._settings.near_duplicate_bits, most)
+        return [(name.decode(), int(bits)) for name, bits in zip(found[::2], found[1::2], strict=True)]
 
     async def extend(self, event_id: str, token: int, for_s: float | None = None) -> Claim:
         """Hold a task for at least `for_s` (default: `lease_s`) from now on: the heartbeat of a lease.
@@ -276,44 +214,6 @@ class ReviewQueue:
         now = entry.at
         lease = entry.lease or Lease(holder=reviewer, token=0, claimed_at=now, deadline=now)
         return Claim(read_task(event_id, reply[4]), entry, lease)
-
-    async def force(self, task: ReviewTask, by: str, note: str) -> bool:
-        """Have an event reviewed whatever became of it: to the front, even if it was decided. False: it waits already,
-        and moves to the front unless somebody holds it."""
-        event_id, reason, asked_at, _, document = self._put_arguments(task)
-        reply = await self._call("force", event_id, reason, asked_at, document, by, note)
-        return bool(accepted(reply, event_id)[1] == b"added")
-
-    async def standing(self, event_ids: Sequence[str]) -> list[Standing]:
-        """Where each of these events stands."""
-        letters = await self._call("standing", *event_ids) if event_ids else b""
-        return [_STANDINGS[letter] for letter in letters.decode()]
-
-    async def settle(self, given_at: Mapping[str, datetime]) -> int:
-        """Take tasks out whose verdicts are known to be on their topic, whoever holds them; how many were there.
-
-        Args:
-            given_at: when the verdict on each event was given. Where somebody demanded a review since, the task stays.
-        """
-        pairs = [part for name, given in given_at.items() for part in (name, int(given.timestamp() * 1000))]
-        return int(await self._call("settle", *pairs)) if pairs else 0
-
-    async def recall(self, event_id: str, answers: Sequence[Answer]) -> None:
-        """Give a task that was put anew the answers that it had. Does nothing where it is held, or has some."""
-        known = [
-            {"reviewer": each.reviewer, "label": each.label or False, "token": 0, "at": int(each.at.timestamp() * 1000)}
-            for each in answers
-        ]
-        await self._call("recall", event_id, json.dumps(known))
-
-    async def scan(self, page: int = 500) -> AsyncIterator[list[str]]:
-        """The event ids of all tasks, page by page. Those that come or go meanwhile may be missed or repeated."""
-        cursor = 0
-        while True:
-            cursor, found = await self._scripts.scan("since", cursor, page)
-            yield found
-            if not cursor:
-                return
 
     async def find(self, event_id: str) -> tuple[ReviewTask, Entry]:
         """One task of the queue, whoever holds it.

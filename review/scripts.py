@@ -15,7 +15,7 @@ from review.valkey import connect
 
 _KEYS = (
     *("tasks", "state", "waiting", "leads", "leases", "reserved", "facets", "barred", "since", "decided", "undoable"),
-    *("damaged", "counts", "counters"),
+    *("damaged", "counts", "counters", "pictures", "handles", "likeness"),
 )
 _LUA = Path(__file__).parent / "lua"
 

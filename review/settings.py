@@ -39,6 +39,9 @@ class ReviewSettings(BaseSettings):
     second_answer_share: float = Field(
         0.0, ge=0, le=1, description="of all tasks, those that a second reviewer answers; a lead settles disagreements"
     )
+    near_duplicate_bits: int = Field(
+        31, ge=0, le=64, description="of the 256 of a perceptual hash (PDQ), in which near-duplicates may differ"
+    )
     memory_limit_ratio: float = Field(
         0.9,
         gt=0,

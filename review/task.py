@@ -148,6 +148,8 @@ class Verdict(Versioned):
     round: Round = Round.FIRST
     withdrawn: bool = False
     """The reviewer took their verdict back: the event has none until the next one."""
+    copied_from: EventId | None = None
+    """The reviewer saw the image of this event, and said that it holds for its near-duplicate, too."""
     seconds_spent: Annotated[float, Field(ge=0)]
     blind: bool
     decided_label: str | None

@@ -8,6 +8,8 @@ Both were given by a person who saw the image, and a verdict is self-contained, 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -17,7 +19,7 @@ from kafka.errors import KafkaError
 
 from calibration.settings import KafkaSettings
 from review.lease import AlreadyDecidedError, Claim, QueueError, VersionConflictError
-from review.queue import ReviewQueue
+from review.queue import QueueUnavailableError, ReviewQueue
 from review.task import Round, Verdict
 
 log = structlog.get_logger()
@@ -102,12 +104,14 @@ async def give_verdict(
     *,
     version: int | None = None,
     shown_s: float | None = None,
+    copied_from: str | None = None,
 ) -> Verdict:
     """Record what the holder of a lease says: `label`, or None for "cannot tell".
 
     Args:
         version: of the entry that the reviewer saw, where it matters.
         shown_s: how long the image was before them, in seconds; default, and at most: since it was claimed.
+        copied_from: the event whose image they saw, where this is a near-duplicate.
 
     Raises:
         UnknownLabelError, VerdictNotWrittenError: nothing has changed. VerdictNotSettledError: see there.
@@ -119,7 +123,7 @@ async def give_verdict(
         raise UnknownLabelError(f"{event_id}: {label!r} is not one of its labels: {', '.join(claim.task.labels)}")
     if version is not None and version != claim.entry.version:
         raise VersionConflictError(f"{event_id}: what is asked of it has changed since you read it: look at it again")
-    verdict = _verdict(claim, label, note, shown_s)
+    verdict = _verdict(claim, label, note, shown_s).model_copy(update={"copied_from": copied_from})
     await asyncio.to_thread(writer.write, verdict)
     second = claim.task.golden is None and queue.wants_second_answer(event_id)
     try:
@@ -132,6 +136,47 @@ async def give_verdict(
             "It may be shown to somebody again; giving a verdict twice is harmless"
         ) from error
     return verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What became of a verdict's near-duplicates."""
+
+    given: tuple[str, ...]
+    left: dict[str, str]
+    """Those that keep waiting for a look of their own, and why."""
+
+
+async def copy_verdict(queue: ReviewQueue, writer: VerdictWriter, verdict: Verdict, event_ids: Sequence[str]) -> Copied:
+    """Give the same verdict on near-duplicates, each with a record of its own.
+
+    Left are audits, which need a blind look of their own, those of another taxonomy, and those that the reviewer may
+    not have. A failure in the middle leaves the rest waiting.
+
+    Raises:
+        VerdictError, QueueUnavailableError: as `give_verdict`; what was given before counts.
+    """
+    given, left = [], {}
+    for event_id in event_ids:
+        try:
+            claim = await queue.take(event_id, verdict.reviewer)
+        except QueueUnavailableError:
+            raise
+        except QueueError as error:
+            left[event_id] = str(error)
+            continue
+        token = claim.lease.token
+        if claim.task.blind or claim.task.taxonomy != verdict.taxonomy:
+            await queue.release(event_id, token)
+            left[event_id] = f"{event_id}: it needs a look of its own"
+            continue
+        await give_verdict(
+            *(queue, writer, event_id, token, verdict.label, verdict.note),
+            shown_s=0.0,
+            copied_from=verdict.event_id,
+        )
+        given.append(event_id)
+    return Copied(tuple(given), left)
 
 
 async def take_back(

@@ -22,13 +22,15 @@ end
 forget(id)
 redis.call('ZREM', DECIDED, id)
 local since = math.min(now, asked_at)
+local known = cjson.decode(task)
 state = {
   reason = reason,
   since = since,
   score = since,
   expiries = 0,
   version = 1,
-  facets = facets_of(cjson.decode(task)),
+  facets = facets_of(known),
+  pdq = type(known.pdq) == 'string' or nil,
   note = said,
   forced = now,
 }

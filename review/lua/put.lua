@@ -21,13 +21,15 @@ for at = 2, #ARGV, 5 do
     forget(id)
     redis.call('ZREM', DECIDED, id)
     local since = math.min(now, asked_at)
+    local known = cjson.decode(task)
     local state = {
       reason = reason,
       since = since,
       score = since - head_start,
       expiries = 0,
       version = 1,
-      facets = facets_of(cjson.decode(task)),
+      facets = facets_of(known),
+      pdq = type(known.pdq) == 'string' or nil,
     }
     redis.call('HSET', TASKS, id, task)
     redis.call('ZADD', SINCE, since, id)

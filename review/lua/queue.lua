@@ -8,6 +8,9 @@
 --   leases    zset  event_id by deadline: what somebody holds, or what is reserved for somebody
 --   reserved  zset  `reviewer NUL event_id`, all of score 0: what was handed to whom and not yet claimed
 --   facets    zset  `facet NUL place NUL event_id`, all of score 0: `waiting` by facet, in the order of claims
+--   pictures  hash  perceptual hash -> `handle:how many tasks have it`
+--   handles   hash  handle -> perceptual hash
+--   likeness  hash  band and its 16 bits of a hash -> handles of the hashes that have them, four bytes each
 --   barred    hash  event_id -> JSON array of reviewers who are not given it: they skipped it, or answered it before
 --   since     zset  event_id by the time since which it waits for a verdict, claimed or not
 --   decided   zset  event_id by the time of its verdict, forgotten after decided_ttl
@@ -19,17 +22,20 @@
 -- Every task of the queue is in exactly one of `waiting`, `leads` and `leases`.
 --
 -- A state has: reason; since, score (its place: since, less what its priority is worth); expiries; version, which grows
--- with every change to what is asked; facets; and, where there are: lease {token, holder, claimed_at, deadline, kind},
+-- with every change to what is asked; facets; pdq (whether its group is a perceptual hash); and, where there are: lease {token, holder, claimed_at, deadline, kind},
 -- whose kind is nil, "hold" or "reserved"; note {by, text, at}; lead (only leads may claim it); skips; front (it came
 -- back); forced (when a review was demanded); answers, [{reviewer, label (false: cannot tell), token, at}]; decided (the
 -- time of its verdict).
 --
--- A facet is a letter and a value: o (none: oldest first), l(abel), r(eason), t(axonomy), g(roup). Blind tasks have
--- neither label nor reason among them: being found by one would tell what the model said.
+-- A facet is a letter and a value: o (none: oldest first), l(abel), r(eason), t(axonomy), g(roup: the perceptual hash,
+-- or the content's where there is none). Blind tasks have neither label nor reason among them: being found by one would
+-- tell what the model said.
 --
 -- All times are milliseconds of the server's clock.
 local TASKS, STATE, WAITING, LEADS, LEASES, RESERVED, FACETS, BARRED, SINCE, DECIDED, UNDOABLE, DAMAGED, COUNTS, COUNTERS =
   unpack(KEYS)
+local PICTURES, HANDLES, LIKENESS = unpack(KEYS, 15)
+local BANDS = 16
 local FRONT = 1e15 -- less for what comes back: before all others, in the same order among each other
 local NUL = '\0'
 
@@ -107,13 +113,70 @@ local function facets_of(task)
       facets[3] = 'l' .. task.label
     end
   end
-  if type(task.content_sha256) == 'string' then
-    facets[#facets + 1] = 'g' .. string.sub(task.content_sha256, 1, 16)
+  local picture = type(task.pdq) == 'string' and task.pdq or task.content_sha256
+  if type(picture) == 'string' then
+    facets[#facets + 1] = 'g' .. picture
   end
   return facets
 end
 
+-- The perceptual hash among a task's facets, or nil.
+local function picture_of(state)
+  for _, facet in ipairs(state.facets) do
+    if string.sub(facet, 1, 1) == 'g' and state.pdq then
+      return string.sub(facet, 2)
+    end
+  end
+end
+
+local function band_field(picture, band)
+  return string.char(64 + band) .. string.sub(picture, 4 * band - 3, 4 * band)
+end
+
+-- Count a task in or out of those that have its perceptual hash. The first brings the hash into the index by bands, the
+-- last takes it out. O(1), and in the number of hashes that share 16 bits with it.
+local function index_picture(state, by)
+  local picture = picture_of(state)
+  if not picture then
+    return
+  end
+  local handle, tasks = string.match(redis.call('HGET', PICTURES, picture) or '', '(%d+):(%d+)')
+  tasks = (tonumber(tasks) or 0) + by
+  if not handle and by > 0 then
+    handle = redis.call('HINCRBY', COUNTERS, 'handle', 1)
+    redis.call('HSET', HANDLES, handle, picture)
+    local packed = struct.pack('>I4', handle)
+    for band = 1, BANDS do
+      local field = band_field(picture, band)
+      redis.call('HSET', LIKENESS, field, (redis.call('HGET', LIKENESS, field) or '') .. packed)
+    end
+  elseif handle and tasks <= 0 then
+    redis.call('HDEL', HANDLES, handle)
+    redis.call('HDEL', PICTURES, picture)
+    for band = 1, BANDS do
+      local field, rest = band_field(picture, band), {}
+      local packed = redis.call('HGET', LIKENESS, field) or ''
+      for at = 1, #packed, 4 do
+        local part = string.sub(packed, at, at + 3)
+        if struct.unpack('>I4', part) ~= tonumber(handle) then
+          rest[#rest + 1] = part
+        end
+      end
+      if #rest > 0 then
+        redis.call('HSET', LIKENESS, field, table.concat(rest))
+      else
+        redis.call('HDEL', LIKENESS, field)
+      end
+    end
+    return
+  end
+  if handle then
+    redis.call('HSET', PICTURES, picture, handle .. ':' .. tasks)
+  end
+end
+
 local function count(state, by)
+  index_picture(state, by)
   redis.call('HINCRBY', COUNTS, 'r' .. state.reason, by)
   for _, facet in ipairs(state.facets) do
     local kind = string.sub(facet, 1, 1)
@@ -130,7 +193,7 @@ local function forget(id)
   if redis.call('ZREM', SINCE, id) == 1 then
     local task = not state and decoded(redis.call('HGET', TASKS, id))
     if task and type(task.reason) == 'string' and type(task.taxonomy) == 'string' then
-      state = { reason = task.reason, facets = facets_of(task) }
+      state = { reason = task.reason, facets = facets_of(task), pdq = type(task.pdq) == 'string' or nil }
     end
     if state then
       count(state, -1)

@@ -202,3 +202,29 @@ def test_a_second_reviewer_does_not_learn_the_first_answer(
     assert [(each["reviewer"], each["label"]) for each in lead["answers"]] == [("ada", "disgust"), ("bob", None)]
     review("decide", "event-1", "--label", "awe", "--reviewer", "lea")
     assert [verdict.round.value for verdict in written()] == ["first", "second", "adjudication"]
+
+
+def test_one_verdict_for_near_duplicates_each_with_its_own_record(
+    valkey_settings: ValkeySettings, written: Callable[[], list[Verdict]]
+) -> None:
+    picture = "0123456789abcdef" * 4
+    fill(
+        valkey_settings,
+        make_task("seen", priority=90, pdq=picture),
+        make_task("copy", pdq=picture),
+        make_task("close", pdq="1" + picture[1:]),
+        make_task("audit", blind=True, pdq=picture),
+        make_task("other", pdq="f0" * 32),
+    )
+    assert document("next")["task"]["event_id"] == "seen"
+    assert "close  1 of 256" in review("similar", "seen").stdout
+    said = review("decide", "seen", "--label", "awe", "--similar").stdout
+    assert "2 near-duplicates" in said
+    assert "audit: it needs a look of its own" in said
+    assert [(each.event_id, each.label, each.copied_from) for each in written()] == [
+        ("seen", "awe", None),
+        ("copy", "awe", "seen"),
+        ("close", "awe", "seen"),
+    ]
+    assert {each["event_id"] for each in document("list")["waiting"]} == {"audit", "other"}
+    assert "No task" in review("similar", "other").stdout

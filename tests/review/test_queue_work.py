@@ -7,17 +7,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from calibration.gate import Reason
+from deploy.local import EmbeddedValkey
 from review.lease import (
     AlreadyDecidedError,
     Answer,
     NotHeldError,
+    NotWaitingError,
     QueueError,
     UndoRefusedError,
     VersionConflictError,
 )
 from review.queue import Next, PutResult, ReviewQueue, Standing
 from review.settings import ReviewSettings, ValkeySettings
-from tests.review.tasks import blind_task, claimed, make_task, runs_out, until
+from tests.review.tasks import blind_task, claimed, keys, make_task, runs_out, until
 
 
 async def claimed_ids(queue: ReviewQueue, reviewer: str = "ada", **options: object) -> list[str]:
@@ -35,7 +37,7 @@ class TestFacets:
         await queue.put(make_task("elsewhere", taxonomy="other", content_sha256="f" * 64))
         assert next(entry.event_id for entry in await queue.waiting()) == "awe-urgent"
         assert await claimed_ids(queue, reason="below_threshold") == ["fear"]
-        assert await claimed_ids(queue, group="f" * 16) == ["elsewhere"]
+        assert await claimed_ids(queue, group="f" * 64) == ["elsewhere"]
         assert await claimed_ids(queue, label="fear") == []
         oldest = await queue.claim("ada", by="oldest")
         assert oldest is not None
@@ -305,3 +307,59 @@ class TestReconciling:
         (entry,) = await queue.for_leads()
         assert [(each.reviewer, each.label) for each in entry.disagreement] == [("ada", "awe"), ("bob", None)]
         assert await queue.claim("eve") is None
+
+
+def near(picture: str, *bits: int) -> str:
+    """The same perceptual hash with these bits turned."""
+    return f"{int(picture, 16) ^ sum(1 << bit for bit in bits):064x}"
+
+
+class TestSimilar:
+    async def test_near_duplicates_are_found_nearest_first(self, queue: ReviewQueue) -> None:
+        picture = "0123456789abcdef" * 4
+        pictures = {"one": picture, "copy": picture, "close": near(picture, 3, 200), "far": near(picture, *range(40))}
+        for name, pdq in pictures.items():
+            await queue.put(make_task(name, pdq=pdq))
+        await queue.put(make_task("featureless", pdq=None))
+        assert await queue.similar("one") == [("copy", 0), ("close", 2)]
+        assert await queue.similar("one", most=1) == [("copy", 0)]
+        assert await queue.similar("featureless") == []
+        assert await queue.similar("never") == []
+        assert len(await claimed_ids(queue, group=picture)) == 2
+        assert await queue.similar("one") == [("close", 2)]
+
+    @pytest.mark.parametrize("bits", [range(15), range(0, 256, 17), range(100, 131)])
+    async def test_up_to_fifteen_bits_none_is_missed(self, queue: ReviewQueue, bits: range) -> None:
+        picture = "f00dfeed" * 8
+        await queue.put(make_task("one", pdq=picture))
+        await queue.put(make_task("other", pdq=near(picture, *list(bits)[:15])))
+        assert await queue.similar("one") == [("other", 15)]
+
+    async def test_the_index_is_empty_once_all_are_decided(self, queue: ReviewQueue, valkey: EmbeddedValkey) -> None:
+        picture = "0123456789abcdef" * 4
+        for number in range(4):
+            await queue.put(make_task(f"event-{number}", pdq=near(picture, number // 2)))
+        while (claim := await queue.claim("ada")) is not None:
+            await queue.complete(claim.task.event_id, claim.lease.token, "awe")
+        with keys(valkey) as server:
+            left = {
+                server.exists(f"{{tidegate}}:review:{name}") for name in ("pictures", "handles", "likeness", "facets")
+            }
+        assert left == {0}
+
+    async def test_a_certain_task_is_taken_if_it_is_anybodys(self, queue: ReviewQueue) -> None:
+        for number in range(3):
+            await queue.put(make_task(f"event-{number}"))
+        assert (await queue.take("event-1", "ada")).task.event_id == "event-1"
+        with pytest.raises(NotHeldError, match="ada holds it"):
+            await queue.take("event-1", "bob")
+        claim = await queue.take("event-2", "ada")
+        await queue.skip("event-2", claim.lease.token)
+        with pytest.raises(QueueError, match="skipped"):
+            await queue.take("event-2", "ada")
+        claim = await queue.take("event-0", "ada")
+        await queue.escalate("event-0", claim.lease.token, "?")
+        with pytest.raises(QueueError, match="lead"):
+            await queue.take("event-0", "ada")
+        with pytest.raises(NotWaitingError):
+            await queue.take("never", "ada")
