@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from calibration.settings import KafkaSettings
-from review import topics_cli
+from review import agreement_cli, topics_cli
 from review.blind import listed, visible
 from review.inline import InlineImageError, inline_image
 from review.lease import Claim, Entry, NotHeldError
@@ -29,6 +29,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command("rebuild")(topics_cli.rebuild)
 app.command("check")(topics_cli.check)
 app.command("force")(topics_cli.force)
+app.command("agreement")(agreement_cli.agreement_command)
 
 _SIMILAR = 1_000
 """Near-duplicates that one verdict is given on, at most."""

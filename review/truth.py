@@ -6,13 +6,12 @@ its answers do not close it (`closes`). Kept are a few hundred bytes an event wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import structlog
-from pydantic import ValidationError
 from pydantic_core import from_json
 
 from calibration.ledger.topic import Record, TopicReader, identify
@@ -26,6 +25,27 @@ _REVIEW = "review"
 _AUDIT = "audit"
 _POLL_MS = 50
 _POLL_RECORDS = 5_000
+
+
+def records(
+    kafka: KafkaSettings, name: TopicName, positions: dict[int, int], progress: Callable[[int], None] = lambda _: None
+) -> Iterator[Record]:
+    """The records of a topic up to its present ends, each partition's in order.
+
+    Args:
+        positions: where to begin in each partition, and afterwards where to go on; what is gone by then is left out.
+        progress: is told how many records were read, now and then.
+
+    Raises:
+        kafka.errors.KafkaError, TopicGapError: they cannot be read.
+    """
+    with TopicReader(kafka, name, identify(kafka, name).partitions, positions, accept_gap=True) as reader:
+        while not reader.read_up:
+            polled = reader.poll(_POLL_MS, _POLL_RECORDS)
+            for record in polled:
+                yield record
+                positions[record.partition] = record.offset + 1
+            progress(len(polled))
 
 
 def task_of(decision: bytes) -> ReviewTask | None:
@@ -46,13 +66,13 @@ def find_task(kafka: KafkaSettings, event_id: str, progress: Callable[[int], Non
         kafka.errors.KafkaError, TopicGapError: the topic cannot be read.
     """
     key, last = event_id.encode(), None
-    with TopicReader(kafka, "decisions", identify(kafka, "decisions").partitions, {}, accept_gap=True) as reader:
-        while not reader.read_up:
-            records = reader.poll(_POLL_MS, _POLL_RECORDS)
-            last = next((record.value for record in reversed(records) if record.key == key), last)
-            progress(len(records))
+    for record in records(kafka, "decisions", {}, progress):
+        if record.key == key:
+            last = record.value
     if last is None:
-        raise LookupError(f"{event_id}: there is no decision on it on the topic {reader.topic}, or not any more")
+        raise LookupError(
+            f"{event_id}: there is no decision on it on the topic {kafka.topic('decisions')}, or not any more"
+        )
     try:
         return _task(_decision(last))
     except ValueError as error:
@@ -123,20 +143,13 @@ class Truth:
         return self._closed
 
     def _read(self, name: TopicName, take: Callable[[Record], None], progress: Callable[[int], None]) -> None:
-        topic = identify(self.kafka, name)
-        positions = self._positions.setdefault(name, {})
-        with TopicReader(self.kafka, name, topic.partitions, positions, accept_gap=True) as reader:
-            while not reader.read_up:
-                records = reader.poll(_POLL_MS, _POLL_RECORDS)
-                for record in records:
-                    positions[record.partition] = record.offset + 1
-                    try:
-                        take(record)
-                    except (ValueError, ValidationError) as error:
-                        self.counts.unreadable += 1
-                        where = f"{reader.topic}/{record.partition}/{record.offset}"
-                        log.error("record not readable", position=where, error=str(error)[:500])  # noqa: TRY400
-                progress(len(records))
+        for record in records(self.kafka, name, self._positions.setdefault(name, {}), progress):
+            try:
+                take(record)
+            except ValueError as error:
+                self.counts.unreadable += 1
+                where = f"{self.kafka.topic(name)}/{record.partition}/{record.offset}"
+                log.error("record not readable", position=where, error=str(error)[:500])  # noqa: TRY400 - it is data
 
     def _decided(self, record: Record) -> None:
         self.counts.decisions += 1

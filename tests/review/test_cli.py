@@ -201,6 +201,12 @@ def test_a_second_reviewer_does_not_learn_the_first_answer(
     lead = document("next", "--reviewer", "lea", "--lead")
     assert [(each["reviewer"], each["label"]) for each in lead["answers"]] == [("ada", "disgust"), ("bob", None)]
     review("decide", "event-1", "--label", "awe", "--reviewer", "lea")
+    found = document("agreement")["emoset-8"]
+    assert found["agreement"]["events"] == 1
+    assert found["agreement"]["confused"] == [["cannot tell", "disgust", 1]]
+    assert [(each["name"], each["upheld"]["value"]) for each in found["reviewers"]] == [("ada", 0.0), ("bob", 0.0)]
+    assert "cannot tell against disgust" in review("agreement").stdout
+    assert "no verdict yet" in review("agreement", "--days", "0", code=1).stderr
     assert [verdict.round.value for verdict in written()] == ["first", "second", "adjudication"]
 
 
