@@ -89,6 +89,4 @@ class LedgerSettings(BaseSettings):
     )
 
 
-TopicName = Literal[
-    "images", "decisions", "verdicts", "policies", "gates", "dead-letters", "golden", "checks", "accounts", "audit-log"
-]
+TopicName = Literal["images", "decisions", "verdicts", "policies", "gates", "dead-letters", "golden", "checks"]

@@ -53,6 +53,10 @@ class Reviewer:
     """Disagreements of theirs that a lead decided,"""
     upheld: Interval | None
     """and the share in which the lead said what they had."""
+    checked: int
+    """Golden items that they answered,"""
+    right: Interval | None
+    """and the share that was right."""
     cannot_tell: float
     median_s: float
 
@@ -113,13 +117,17 @@ class Said:
 
 
 def reviewers(
-    answers: Mapping[str, list[Said]], adjudications: Mapping[str, str], level: float = 0.95
+    answers: Mapping[str, list[Said]],
+    adjudications: Mapping[str, str],
+    checks: Mapping[str, list[bool]],
+    level: float = 0.95,
 ) -> tuple[Reviewer, ...]:
     """Each reviewer beside the others, by name.
 
     Args:
         answers: independent ones, by event.
         adjudications: what a lead said of events on which they differ.
+        checks: for each reviewer, whether they were right on each golden item.
         level: of the intervals.
     """
     said: dict[str, list[Said]] = defaultdict(list)
@@ -137,15 +145,17 @@ def reviewers(
     return tuple(
         Reviewer(
             name=name,
-            answers=len(mine),
+            answers=len(said[name]),
             shared=shared[name],
             agreeing=share(pairs[name], level),
             adjudicated=len(judged[name]),
             upheld=share(judged[name], level),
-            cannot_tell=sum(each.label == CANNOT_TELL for each in mine) / len(mine),
-            median_s=float(np.median([each.seconds for each in mine])),
+            checked=len(checks.get(name, ())),
+            right=share(checks.get(name, []), level),
+            cannot_tell=sum(each.label == CANNOT_TELL for each in said[name]) / max(1, len(said[name])),
+            median_s=float(np.median([each.seconds for each in said[name]] or [0.0])),
         )
-        for name, mine in sorted(said.items())
+        for name in sorted(said.keys() | checks.keys())
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import structlog
@@ -15,16 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from calibration.ledger.topic import TopicGapError
-from calibration.settings import KafkaSettings
+from calibration.settings import KafkaSettings, TopicName
 from review.agreement import CANNOT_TELL, Agreement, Interval, Reviewer, Said, agreement, reviewers
 from review.panel import plain
-from review.task import Round, Verdict
+from review.task import Check, Round, Verdict
 from review.terminal import failure, print_json, settings_of
 from review.truth import records
 
 log = structlog.get_logger()
 
 _MOST_CONFUSED = 10
+_Given = TypeVar("_Given", Verdict, Check)
 
 
 @dataclass
@@ -33,6 +35,14 @@ class _Answers:
 
     said: dict[str, dict[str, Said]] = field(default_factory=lambda: defaultdict(dict))
     adjudications: dict[str, str] = field(default_factory=dict)
+    checks: dict[str, Check] = field(default_factory=dict)
+
+    def right(self) -> dict[str, list[bool]]:
+        """Whether each reviewer was right on each golden item."""
+        found: dict[str, list[bool]] = defaultdict(list)
+        for check in self.checks.values():
+            found[check.reviewer].append(check.right)
+        return found
 
     def take(self, verdict: Verdict) -> None:
         if verdict.round is Round.ADJUDICATION:
@@ -57,20 +67,16 @@ def agreement_command(
     """How far reviewers agree: Krippendorff's alpha by taxonomy, what they confuse, and each beside the others.
 
     From events that two people answered without knowing of each other (TIDEGATE_REVIEW_SECOND_ANSWER_SHARE), and from
-    what leads said where they differed. Copied and withdrawn verdicts are left out.
+    what leads said where they differed; and how they do on golden items. Copied and withdrawn verdicts are left out.
     """
     kafka = settings_of(KafkaSettings)
     since = None if days is None else datetime.now(UTC) - timedelta(days=days)
     found: dict[str, _Answers] = defaultdict(_Answers)
     try:
-        for record in records(kafka, "verdicts", {}):
-            try:
-                verdict = Verdict.model_validate_json(record.value or b"")
-            except ValueError as error:
-                log.warning("verdict not readable", partition=record.partition, offset=record.offset, error=str(error))
-                continue
-            if since is None or verdict.given_at >= since:
-                found[verdict.taxonomy].take(verdict)
+        for verdict in _read(kafka, "verdicts", Verdict, since):
+            found[verdict.taxonomy].take(verdict)
+        for check in _read(kafka, "checks", Check, since):
+            found[check.taxonomy].checks[check.event_id] = check
     except (KafkaError, TopicGapError) as error:
         raise failure(f"the verdicts at {kafka.bootstrap_servers} cannot be read: {error}", 1) from error
     if not found:
@@ -79,7 +85,11 @@ def agreement_command(
     results = {
         name: (
             agreement([{who: each.label for who, each in said.items()} for said in answers.said.values()], rng),
-            reviewers({event: list(said.values()) for event, said in answers.said.items()}, answers.adjudications),
+            reviewers(
+                {event: list(said.values()) for event, said in answers.said.items()},
+                answers.adjudications,
+                answers.right(),
+            ),
         )
         for name, answers in sorted(found.items())
     }
@@ -99,6 +109,18 @@ def agreement_command(
         console.print(_table(people))
 
 
+def _read(kafka: KafkaSettings, name: TopicName, kind: type[_Given], since: datetime | None) -> Iterator[_Given]:
+    for record in records(kafka, name, {}):
+        try:
+            given = kind.model_validate_json(record.value or b"")
+        except ValueError as error:
+            where = f"{kafka.topic(name)}/{record.partition}/{record.offset}"
+            log.warning("record not readable", position=where, error=str(error)[:500])
+            continue
+        if since is None or given.given_at >= since:
+            yield given
+
+
 def _alpha(found: Agreement) -> str:
     if found.alpha is None:
         return (
@@ -111,9 +133,8 @@ def _alpha(found: Agreement) -> str:
 
 
 def _table(people: tuple[Reviewer, ...]) -> Table:
-    table = Table(
-        "reviewer", "answers", "answered twice", "same as the other", "judged", "upheld", "cannot tell", "median"
-    )
+    columns = "reviewer", "answers", "answered twice", "same as the other", "judged", "upheld", "checks", "right"
+    table = Table(*columns, "cannot tell", "median")
     for each in people:
         row = (
             each.name,
@@ -122,6 +143,8 @@ def _table(people: tuple[Reviewer, ...]) -> Table:
             _share(each.agreeing),
             f"{each.adjudicated:,}",
             _share(each.upheld),
+            f"{each.checked:,}",
+            _share(each.right),
             f"{each.cannot_tell:.1%}",
             f"{each.median_s:.1f} s",
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Discriminator, Field, Tag
+from pydantic import AwareDatetime, Discriminator, Field, Tag, model_validator
 
 from calibration.audit import Audit
 from calibration.contract import Contract, Versioned
@@ -97,6 +97,14 @@ class Versions(Contract):
     gate: str
 
 
+class Golden(Contract):
+    """What is known of a golden item."""
+
+    golden_id: EventId
+    label: str | None
+    """The right answer; None: nobody can tell."""
+
+
 class ReviewTask(Versioned):
     """One image that waits for a person, with all that a console needs to show of it."""
 
@@ -121,12 +129,18 @@ class ReviewTask(Versioned):
     signals: Signals
     probability: Probability | None = None
     audit: Audit | None = None
-    golden: str | None = None
-    """The known answer, of a task that was put among the others to see how reviewers do. Nobody is shown it."""
+    golden: Golden | None = None
+    """Of a task that was put among the others to see how reviewers do. Nobody is shown it."""
     versions: Versions
     uploader_id: str | None = None
     created_at: AwareDatetime
     decided_at: AwareDatetime
+
+    @model_validator(mode="after")
+    def _golden_is_blind(self) -> Self:
+        if self.golden is not None and not self.blind:
+            raise ValueError("golden: only a blind task may be one, else its answer would show")
+        return self
 
 
 class Round(StrEnum):
@@ -162,3 +176,22 @@ class Verdict(Versioned):
     versions: Versions
     decided_at: AwareDatetime
     given_at: AwareDatetime
+
+
+class Check(Versioned):
+    """What a moderator said of a golden item. A record of the topic `checks`; the last one of an event counts."""
+
+    event_id: EventId
+    """Of the task, which looked like any other."""
+    golden_id: EventId
+    taxonomy: str
+    reviewer: Annotated[str, Field(min_length=1, max_length=128)]
+    label: str | None
+    known: str | None
+    seconds_spent: Annotated[float, Field(ge=0)]
+    given_at: AwareDatetime
+
+    @property
+    def right(self) -> bool:
+        """Whether the moderator said what is known."""
+        return self.label == self.known

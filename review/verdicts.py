@@ -20,7 +20,7 @@ from kafka.errors import KafkaError
 from calibration.settings import KafkaSettings
 from review.lease import AlreadyDecidedError, Claim, QueueError, VersionConflictError
 from review.queue import QueueUnavailableError, ReviewQueue
-from review.task import Round, Verdict
+from review.task import Check, Round, Verdict
 
 log = structlog.get_logger()
 
@@ -53,24 +53,24 @@ class VerdictWriter:
         self.longest_s = 3 * timeout_s
         self._timeout_s = timeout_s
         self._kafka = kafka
-        self._topic = kafka.topic("verdicts")
         self._producer: Any = None
         self._connecting = Lock()
 
-    def write(self, verdict: Verdict) -> None:
+    def write(self, verdict: Verdict | Check) -> None:
         """Return when the verdict is durable; blocks for `longest_s` at most.
 
         Raises:
             VerdictNotWrittenError: it may not be durable.
         """
+        topic = self._kafka.topic("checks" if isinstance(verdict, Check) else "verdicts")
         try:
             record = self._connected().send(
-                self._topic, key=verdict.event_id.encode(), value=verdict.model_dump_json().encode()
+                topic, key=verdict.event_id.encode(), value=verdict.model_dump_json().encode()
             )
             record.get(timeout=self._timeout_s)
         except (KafkaError, OSError) as error:
             raise VerdictNotWrittenError(
-                f"{verdict.event_id}: the verdict could not be written to the topic {self._topic} at "
+                f"{verdict.event_id}: the verdict could not be written to the topic {topic} at "
                 f"{self._kafka.bootstrap_servers} ({error!r}); you still hold the task: try again"
             ) from error
 
@@ -106,7 +106,7 @@ async def give_verdict(
     shown_s: float | None = None,
     copied_from: str | None = None,
 ) -> Verdict:
-    """Record what the holder of a lease says: `label`, or None for "cannot tell".
+    """Record what the holder of a lease says: `label`, or None for "cannot tell". Of a golden item it is a check.
 
     Args:
         version: of the entry that the reviewer saw, where it matters.
@@ -124,7 +124,7 @@ async def give_verdict(
     if version is not None and version != claim.entry.version:
         raise VersionConflictError(f"{event_id}: what is asked of it has changed since you read it: look at it again")
     verdict = _verdict(claim, label, note, shown_s).model_copy(update={"copied_from": copied_from})
-    await asyncio.to_thread(writer.write, verdict)
+    await asyncio.to_thread(writer.write, _check(claim, verdict) or verdict)
     second = claim.task.golden is None and queue.wants_second_answer(event_id)
     try:
         await queue.complete(event_id, token, label, second=second)
@@ -196,6 +196,8 @@ async def take_back(
     claim = await queue.undoable(event_id, reviewer, lead=lead)
     last = claim.entry.answers[-1]
     verdict = _verdict(claim, last.label, None, 0.0)
+    if claim.task.golden is not None:  # its next check is the one that counts
+        return await queue.undo(event_id, reviewer, lead=lead)
     withdrawn = {"reviewer": last.reviewer, "withdrawn": True, "round": _round(len(claim.entry.answers) - 1)}
     await asyncio.to_thread(writer.write, verdict.model_copy(update=withdrawn))
     return await queue.undo(event_id, reviewer, lead=lead)
@@ -221,6 +223,23 @@ def _verdict(claim: Claim, label: str | None, note: str | None, shown_s: float |
         versions=task.versions,
         decided_at=task.decided_at,
         given_at=claim.entry.at,
+    )
+
+
+def _check(claim: Claim, verdict: Verdict) -> Check | None:
+    """What is recorded in the place of a verdict on a golden item: no outcome may be made of it."""
+    golden = claim.task.golden
+    if golden is None:
+        return None
+    return Check(
+        event_id=verdict.event_id,
+        golden_id=golden.golden_id,
+        taxonomy=verdict.taxonomy,
+        reviewer=verdict.reviewer,
+        label=verdict.label,
+        known=golden.label,
+        seconds_spent=verdict.seconds_spent,
+        given_at=verdict.given_at,
     )
 
 

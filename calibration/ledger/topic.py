@@ -215,8 +215,8 @@ def read_latest(kafka: KafkaSettings, name: TopicName, deadline_s: float = 30.0)
     return latest
 
 
-def publish(kafka: KafkaSettings, name: TopicName, key: str, value: bytes, timeout_s: float = 10.0) -> int:
-    """Write one record, acknowledged by all in-sync replicas, and return its offset. Blocks.
+def publish(kafka: KafkaSettings, name: TopicName, key: str, value: bytes | None, timeout_s: float = 10.0) -> int:
+    """Write one record (None: a tombstone), acknowledged by all in-sync replicas, and return its offset. Blocks.
 
     Raises:
         kafka.errors.KafkaError: it may not be durable.

@@ -28,7 +28,7 @@ async def hasty(valkey_settings: ValkeySettings) -> AsyncIterator[ReviewQueue]:
 @pytest.fixture
 def written(kafka_settings: KafkaSettings) -> Callable[[], list[Verdict]]:
     """All verdicts on the topic so far."""
-    from tests.review.topic import create_topic, read_verdicts  # not before the client's own warnings are filtered
+    from tests.review.topic import create_topics, read_verdicts  # not before the client's own warnings are filtered
 
-    create_topic(kafka_settings)
+    create_topics(kafka_settings)
     return lambda: read_verdicts(kafka_settings)

@@ -54,7 +54,10 @@ def test_reviewers_beside_each_other() -> None:
         "two": [Said("ada", "awe", 4.0), Said("bob", "fear", 5.0)],
         "three": [Said("ada", CANNOT_TELL, 9.0)],
     }
-    ada, bob = reviewers(said, {"two": "fear"})
+    ada, bob, eve = reviewers(said, {"two": "fear"}, {"ada": [True, False], "eve": [True]})
+    assert (eve.answers, eve.checked, eve.agreeing) == (0, 1, None)
+    assert ada.right is not None
+    assert ada.right.value == 0.5
     assert (ada.answers, ada.shared, ada.adjudicated, ada.median_s) == (3, 2, 1, 4.0)
     assert (bob.answers, bob.shared, bob.cannot_tell) == (2, 2, 0.0)
     assert ada.agreeing is not None

@@ -16,7 +16,7 @@ from deploy.local import EmbeddedBroker, EmbeddedValkey
 from review.lease import AlreadyDecidedError, NotHeldError
 from review.queue import Next, PutResult, ReviewQueue
 from review.settings import ReviewSettings, ValkeySettings
-from review.task import Verdict
+from review.task import Check, Verdict
 from review.verdicts import (
     UnknownLabelError,
     VerdictNotSettledError,
@@ -25,7 +25,7 @@ from review.verdicts import (
     give_verdict,
 )
 from tests.review.tasks import blind_task, claimed, make_task, until
-from tests.review.topic import create_topic, read_verdicts
+from tests.review.topic import create_topics, read_verdicts
 
 Written = Callable[[], list[Verdict]]
 
@@ -88,7 +88,7 @@ async def test_a_broker_that_hangs_leaves_the_task_with_its_reviewer(queue: Revi
     first, second = await claimed(queue), await claimed(queue)
     with EmbeddedBroker(tmp_path) as broker:
         kafka = KafkaSettings(bootstrap_servers=broker.bootstrap)
-        await asyncio.to_thread(create_topic, kafka)
+        await asyncio.to_thread(create_topics, kafka)
         writer = VerdictWriter(kafka, timeout_s=0.5)
         await give_verdict(queue, writer, first.task.event_id, first.lease.token, "awe")
         assert broker._process is not None
@@ -142,7 +142,7 @@ async def test_valkey_dying_after_the_verdict_is_said_and_the_verdict_can_be_giv
     tmp_path: Path, kafka_settings: KafkaSettings, written: Written
 ) -> None:
     class Fatal(VerdictWriter):
-        def write(self, verdict: Verdict) -> None:
+        def write(self, verdict: Verdict | Check) -> None:
             super().write(verdict)
             valkey.kill()
 

@@ -1,21 +1,23 @@
-"""The verdicts topic, as something other than the review room sees it."""
+"""The review room's topics, as something other than it sees them."""
 
 from __future__ import annotations
 
-from calibration.settings import KafkaSettings
+from calibration.settings import KafkaSettings, TopicName
 from review.task import Verdict
 from tests.system.cluster import Cluster, read
 
+_NAMES: tuple[TopicName, ...] = ("verdicts", "checks", "golden")
 
-def create_topic(kafka: KafkaSettings) -> None:
-    """Create it, with one partition."""
+
+def create_topics(kafka: KafkaSettings) -> None:
+    """Create those that moderators write to, with one partition each."""
     with Cluster(kafka.bootstrap_servers) as cluster:
-        topics = {kafka.topic("verdicts"): {"num_partitions": 1, "replication_factor": 1}}
+        topics = {kafka.topic(name): {"num_partitions": 1, "replication_factor": 1} for name in _NAMES}
         cluster.admin.create_topics(topics, wait_for_metadata=True)
 
 
 def read_verdicts(kafka: KafkaSettings) -> list[Verdict]:
-    """All verdicts on it, in order; each must have its event as key."""
+    """All verdicts on their topic, in order; each must have its event as key."""
     topic = kafka.topic("verdicts")
     with Cluster(kafka.bootstrap_servers) as cluster:
         # A record of our own marks the end: the embedded broker does not tell where that is.

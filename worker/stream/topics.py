@@ -56,9 +56,6 @@ TOPICS: Mapping[TopicName, Topic] = {
         # Images with known answers, and what reviewers said of them without knowing which they are.
         Topic("golden", "latest of each key", partitions=1),
         Topic("checks", timedelta(days=400), partitions=1),
-        Topic("accounts", "latest of each key", partitions=1),
-        # Who saw and did what.
-        Topic("audit-log", timedelta(days=400), partitions=3),
     )
 }
 
