@@ -9,6 +9,7 @@ import typer
 
 from calibration.loop import cli as loop
 from calibration.offline import cli as offline
+from calibration.whatif import cli as whatif
 
 app = typer.Typer(
     help="How far a model's confidence can be trusted: fit, score, certify, report.",
@@ -33,3 +34,4 @@ app.command("run")(loop.run)
 app.command("policy")(loop.policy)
 app.command("status")(loop.status)
 app.command("shut")(loop.shut)
+app.command("what-if")(whatif.what_if_command)

@@ -114,7 +114,7 @@ def _certificate(terrain: Terrain, policy: Policy, exact: bool) -> _Found:
     planned = exact or at_hand.plans_in_time(policy)
     promises = at_hand.certify(policy, planned=planned)
     answers = tuple(promise_answer(promise, policy, confidence) for promise in promises)
-    return _Found(answers, at_hand.missing_of_any(answers), confidence, planned or at_hand.earlier is None)
+    return _Found(answers, at_hand.missing_of_any(policy, answers), confidence, planned or at_hand.earlier is None)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from calibration.table import Floats
@@ -51,7 +53,7 @@ def ratio(part: Floats, whole: Floats, most: float = math.inf) -> Estimate:
     return Estimate(value=value, low=max(value - half, 0.0), high=min(value + half, most))
 
 
-def per_day(counts: Floats, days: Days) -> Estimate:
+def per_day(counts: NDArray[np.floating[Any]] | NDArray[np.int64], days: Days) -> Estimate:
     """The mean of whole days, where shape is (d,); what there is of one, made a day of, where none is whole."""
     if days.complete == 0:
         return Estimate(value=float(counts.sum()) / days.span)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from calibration.policy import Policy
 from calibration.table import Bools, Floats, Texts
 from calibration.whatif.contracts import PromiseAnswer
 
-_MOST_WORK = 45.0
+_MOST_WORK = 50.0
 """To plan the order of the tests takes about 2.5 ms times the root of the labels, for each promise."""
 _MOST_KEPT = 256
 _FURTHEST = 1e5
@@ -56,6 +57,10 @@ class LabelsAtHand:
             attempts=attempts,
         )
 
+    @cached_property
+    def _names(self) -> list[str]:
+        return sorted({*self.traffic_label, *self.label})
+
     def confidence(self, policy: Policy) -> float:
         """Of the next certificate."""
         return attempt_confidence(policy, self.attempts + 1)
@@ -74,7 +79,7 @@ class LabelsAtHand:
     def certify(self, policy: Policy, *, planned: bool) -> tuple[Promise, ...]:
         """The promises that the loop would make of a policy now; not planned, tests begin where they do without earlier
         labels."""
-        worth = tuple(policy.least_score(label) for label in sorted({*self.traffic_label, *self.label}))
+        worth = tuple(policy.least_score(label) for label in self._names)
         terms = (policy.max_error, policy.confidence, policy.promise, policy.max_label_error, policy.severe_labels)
         key = (*terms, worth, planned)
         if (promises := self._known.get(key)) is None:
@@ -94,12 +99,12 @@ class LabelsAtHand:
             self._known[key] = promises
         return promises
 
-    def missing_of_any(self, answers: tuple[PromiseAnswer, ...]) -> int | None:
+    def missing_of_any(self, policy: Policy, answers: tuple[PromiseAnswer, ...]) -> int | None:
         """Audits of any label until the first promise may be certified: those of its own labels, over their share."""
         needed = []
         for each in answers:
             share = 1.0
-            if len(answers) > 1 and len(self.label):
+            if policy.promise != "joint" and len(self.label):
                 share = float(np.isin(self.label, each.promise.labels).mean())
             if each.labels_missing is not None and share > 0.0:
                 needed.append(math.ceil(each.labels_missing / share))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,10 +127,8 @@ class Surveyor:
         ends = np.cumsum(np.bincount(group, minlength=2 * len(self._codes)))
         score = np.concatenate([chunk[1] for chunk in self._chunks])[order]
         day = np.concatenate([chunk[2] for chunk in self._chunks])[order]
-        parts = (
-            [slice(start, end) for start, end in zip(np.append(0, ends[:-1]), ends, strict=True)] if len(ends) else []
-        )
-        ladders = [Ladder.of(score[rows], day[rows], self._days.count) for rows in parts]
+        bounds = [0, *ends.tolist()]
+        ladders = [Ladder.of(score[a:b], day[a:b], self._days.count) for a, b in pairwise(bounds)]
         return Terrain(
             policy=policy,
             gate=gate,

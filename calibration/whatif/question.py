@@ -54,7 +54,7 @@ class Question(Contract):
     hours_per_reviewer: Annotated[float, Field(gt=0.0, le=24.0)] = 6.0
 
     def policy(self, base: Policy, seen: Collection[str], at: AwareDatetime) -> Policy:
-        """The policy that is asked about: `base`, with what was moved. A policy that is published needs an id of its own.
+        """The policy that is asked about: `base`, with what was moved. To be published, it needs an id of its own.
 
         Args:
             base: the policy in force.

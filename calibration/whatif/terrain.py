@@ -54,14 +54,16 @@ class Ladder:
     @property
     def by_day(self) -> Counts:
         """(days,): all of them."""
-        return self.steps[0].astype(np.int64)
+        counts: Counts = self.steps[0].astype(np.int64)
+        return counts
 
     def reaching(self, least: float) -> Counts:
         """(days,): how many have this score or more."""
         at = int(np.searchsorted(self.score, least, side="left"))
         step = -(-at // _STEP)
         between = np.bincount(self.day[at : step * _STEP], minlength=self.steps.shape[1])
-        return self.steps[step].astype(np.int64) + between
+        counts: Counts = self.steps[step] + between
+        return counts
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class Kept(Table):
 
 @dataclass(frozen=True)
 class Terrain:
-    """A survey of one taxonomy's readings, under the policy and the gate in force. It is never changed: make a new one."""
+    """A survey of one taxonomy's readings, under the policy and the gate in force. Never changed: make a new one."""
 
     policy: Policy
     gate: Gate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from calibration.certificate import Certified, InsufficientLabels
+from calibration.certificate import Certified, InsufficientLabels, NoCertifiableThreshold
 from calibration.policy import Policy
 from calibration.whatif.contracts import PromiseAnswer
 from calibration.whatif.question import Question
@@ -19,12 +19,15 @@ def refusal(terrain: Terrain, policy: Policy, promises: tuple[PromiseAnswer, ...
         return "Nothing can pass: every label is severe, or in no group of the promise."
     if any(isinstance(each.promise.certificate, Certified) for each in promises):
         return "A threshold would be certified, but every label under it is capped or severe."
+    refused = [each.promise.certificate for each in promises]
+    if all(isinstance(each, NoCertifiableThreshold) and each.accepted == 0 for each in refused):
+        return "Nothing can be certified: no audited reading could pass on these terms."
     if missing is None:
         return (
             f"Nothing can be certified: even above the most cautious threshold more than {policy.max_error:.1%} of the "
             "audits were wrong. More labels will not help; a larger max_error, or a better reader, may."
         )
-    few = all(isinstance(each.promise.certificate, InsufficientLabels) for each in promises)
+    few = all(isinstance(each, InsufficientLabels) for each in refused)
     how = "if none of them is wrong" if few else "if errors stay as frequent as those seen"
     about = "at least" if few else "about"
     return f"Nothing can be certified yet: {about} {missing:,} more answered audits are needed, {how}."

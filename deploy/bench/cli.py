@@ -8,8 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-_NAMES = ("calibration", "certificate", "gate", "loop", "overhead", "signals", "training", "worker")
-"""Of modules here, and of the function in each that is the command."""
+_NAMES = ("calibration", "certificate", "gate", "loop", "overhead", "signals", "training", "what-if", "worker")
+"""Of modules here, and of the function in each that is the command; with an underscore for each hyphen."""
 
 
 class Benchmarks(TyperGroup):
@@ -24,7 +24,8 @@ class Benchmarks(TyperGroup):
         if cmd_name not in _NAMES:
             return None
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        alone.command(cmd_name)(getattr(import_module(f"deploy.bench.{cmd_name}"), cmd_name))
+        name = cmd_name.replace("-", "_")
+        alone.command(cmd_name)(getattr(import_module(f"deploy.bench.{name}"), name))
         return typer.main.get_command(alone)
 
 
