@@ -53,6 +53,7 @@ bench: env ## what the README claims, one JSON line each
 	@$(BIN)/tidegate bench overhead
 	@$(BIN)/tidegate bench signals
 	@$(BIN)/tidegate bench training
+	@$(BIN)/tidegate bench what-if
 	@$(BIN)/tidegate bench worker
 
 checkpoint: env ## train the tiny checkpoint again, all three stages (a quarter of an hour on two cores)
