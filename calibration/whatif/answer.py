@@ -169,9 +169,15 @@ def _side(
         audits_passing_per_day=per_day(audit_rate * passing, terrain.days),
         max_error=max_error,
         error_bound=bound,
-        wrong_per_day_at_most=None if max_error is None else max_error * unseen.value,
+        wrong_per_day_at_most=_wrong(unseen.value, max_error),
         queue=None if can is None else queue(reviews.value, can, terrain.waiting),
     )
+
+
+def _wrong(unseen: float, max_error: float | None) -> float | None:
+    if unseen == 0.0:
+        return 0.0
+    return None if max_error is None else max_error * unseen
 
 
 def _bound(certificates: tuple[object, ...]) -> float | None:

@@ -57,7 +57,7 @@ class Side(Contract):
     error_bound: Probability | None
     """The largest upper bound among the certificates, each at its confidence: at most `max_error`."""
     wrong_per_day_at_most: NonNegative | None
-    """Wrong decisions that pass on the mean day, if the promise holds."""
+    """Wrong decisions that pass on the mean day, if the promise holds; None where something passes unpromised."""
     queue: Queue | None
     """None where neither the policy nor the question says what reviewers can do."""
 

@@ -32,6 +32,8 @@ from calibration.whatif.prepare import Surveyor, routed
 from calibration.whatif.terrain import Terrain
 
 _ROWS = 100_000
+_MEMORY = "1GB"
+"""Of the database; beyond it goes to disk: which decision of an event counts is known only when all were seen."""
 _NUMBERS = ("verbal_confidence", "label_probability", "label_margin", "label_entropy", "agreement")
 _Answer = TypeVar("_Answer")
 
@@ -113,16 +115,17 @@ class _Chosen:
         self, connection: duckdb.DuckDBPyConnection, gate: Gate, calibrator: Calibrator | None
     ) -> tuple[Surveyor, Pace | None, int]:
         """All of them, how long verdicts on them took, and how many still wait."""
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
         span = connection.execute(
-            f"SELECT min(decided_at), max(decided_at) FROM all_decisions WHERE {self._where}",  # noqa: S608 - our own words only
+            f"SELECT epoch_us(min(decided_at)), epoch_us(max(decided_at)) FROM all_decisions WHERE {self._where}",  # noqa: S608 - our own words only
             self._values,
-        ).fetchone()
-        if span is None or span[0] is None:
+        ).fetchall()[0]
+        if span[0] is None:
             raise EmptyLedgerError(
                 f"the ledger has no decision of {self._taxonomy} by the present reader in the last {self._days} days: "
                 "let events be decided, then `tidegate ledger sync`"
             )
-        first, last = span
+        first, last = (datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros) for micros in span)
         surveyor = Surveyor(first, max(last, first + timedelta(microseconds=1)))
         columns = ", ".join(_NUMBERS)
         batches = connection.sql(
@@ -152,12 +155,12 @@ class _Chosen:
 
     def _waiting(self, connection: duckdb.DuckDBPyConnection) -> int:
         """Sent to a person, and without a verdict."""
-        row = connection.execute(
+        counted = connection.execute(
             f"""SELECT count(*) FROM decisions d WHERE {self._where} AND route = 'review'
                 AND NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.event_id = d.event_id)""",  # noqa: S608
             self._values,
-        ).fetchone()
-        return 0 if row is None else int(row[0])
+        ).fetchall()
+        return int(counted[0][0])
 
 
 def _texts(batch: pa.RecordBatch, name: str) -> Texts:

@@ -101,11 +101,11 @@ def what_if(
         "certificate_p50_ms": _ms(certificate, 0.5),
         "counting_p50_ms": _ms(counting, 0.5),
         "scan_p50_ms": _ms(scanning, 0.5),
-        "ratio_scan": round(median["scan"] / median["counting"], 1),
+        "ratio_scan": round(median["scan"] / median["counting"], 3),
         "ratio_whole": round((certificate_s + median["scan"]) / (certificate_s + median["counting"]), 2),
         "coverage_error": off,
         "passing_share": round(float(np.mean(np.array(coverage) > 0.0)), 3),
-        "terrain_mb": round(terrain.nbytes / 1e6, 1),
+        "terrain_mb": round(terrain.nbytes / 1e6, 3),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MB, 1),
     }
     typer.echo(json.dumps(result))

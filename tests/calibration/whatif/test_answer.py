@@ -158,7 +158,7 @@ def test_too_few_labels_are_counted(surveyed: Surveyed) -> None:
     assert answer.refusal is not None
     assert f"at least {answer.labels_missing:,} more answered audits" in answer.refusal
     assert answer.then.coverage.value == answer.to_pass.count == 0
-    assert (answer.then.max_error, answer.then.error_bound, answer.then.wrong_per_day_at_most) == (None, None, None)
+    assert (answer.then.max_error, answer.then.error_bound, answer.then.wrong_per_day_at_most) == (None, None, 0.0)
     assert answer.then.reviews_per_day.value > answer.now.reviews_per_day.value
     assert answer.to_review.count == sum(each.passes_now for each in answer.labels) > 0
 

@@ -136,7 +136,7 @@ def test_a_promise_too_strict_for_the_labels_at_hand_says_so() -> None:
         ((TAXONOMY, "--label-error-cost", "awe"), 2, "--label-error-cost: 'awe' is not of the form LABEL=COST"),
         ((TAXONOMY, "--label-review-cost", "awe=x"), 2, "'awe=x' is not of the form LABEL=COST"),
         ((TAXONOMY, "--severe", "awe", "--no-severe"), 2, "contradict each other"),
-        (("fi-2",), 1, "fi-2 has no policy to begin from (there are policies of empty, emoset-8)"),
+        (("fi-2",), 1, "fi-2 has no policy to begin from (there are policies of emoset-8, empty)"),
         (("empty",), 1, "the ledger has no decision of empty"),
     ],
 )
