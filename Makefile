@@ -51,6 +51,7 @@ bench: env ## what the README claims, one JSON line each
 	@$(BIN)/tidegate bench loop
 	@$(BIN)/tidegate bench gate
 	@$(BIN)/tidegate bench overhead
+	@$(BIN)/tidegate bench queue
 	@$(BIN)/tidegate bench signals
 	@$(BIN)/tidegate bench training
 	@$(BIN)/tidegate bench what-if
