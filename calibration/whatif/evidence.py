@@ -21,7 +21,7 @@ from calibration.policy import Policy
 from calibration.table import Bools, Floats, Texts
 from calibration.whatif.contracts import PromiseAnswer
 
-_MOST_WORK = 50.0
+_MOST_WORK = 45.0
 """To plan the order of the tests takes about 2.5 ms times the root of the labels, for each promise."""
 _MOST_KEPT = 256
 _FURTHEST = 1e5

@@ -41,15 +41,15 @@ def test_it_says_what_the_loops_own_next_gate_would_do(surveyed: Surveyed, quest
 
     now = surveyed.gate.route_table(surveyed.signals).passes
     then = gate.route_table(surveyed.signals).passes
-    assert [each.passes_then for each in answer.labels] == _by_label(surveyed, then, answer.labels)
-    assert [each.passes_now for each in answer.labels] == _by_label(surveyed, now, answer.labels)
+    assert [each.passes_then for each in answer.labels] == _by_label(surveyed, then)
+    assert [each.passes_now for each in answer.labels] == _by_label(surveyed, now)
     assert answer.now.coverage.value == pytest.approx(now.mean())
     assert answer.then.coverage.value == pytest.approx(then.mean())
     assert answer.to_pass.count == (then & ~now).sum()
     assert answer.to_review.count == (now & ~then).sum()
 
 
-def _by_label(surveyed: Surveyed, passes: Bools, labels: object) -> list[int]:
+def _by_label(surveyed: Surveyed, passes: Bools) -> list[int]:
     names = sorted(surveyed.terrain.labels)
     return [int(passes[surveyed.signals.label == name].sum()) for name in names]
 

@@ -20,7 +20,7 @@ from calibration.settings import KafkaSettings, LedgerSettings
 from calibration.whatif.contracts import Answer
 from deploy.local import EmbeddedBroker
 from review.task import Verdict
-from tests.calibration.ledger.records import LABELS, reviewed, signals, verdict
+from tests.calibration.ledger.records import LABELS, VERSIONS, reviewed, signals, verdict
 from tests.calibration.ledger.topics import Topics
 from worker.events import Decision
 from worker.stream.topics import ensure_topics
@@ -43,8 +43,12 @@ def environment(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory
     kafka = KafkaSettings(bootstrap_servers=broker.bootstrap, topic_prefix=f"{uuid4().hex[:8]}.")
     place = LedgerSettings(path=str(tmp_path_factory.mktemp("what-if") / "ledger"))
     decided = [_decision(number) for number in range(DECISIONS)]
+    other = _decision(7).model_copy(
+        update={"event_id": "of-another-reader", "versions": VERSIONS.model_copy(update={"model": "m0"})}
+    )
+    again = decided[40].model_copy(update={"decided_at": decided[40].decided_at + timedelta(minutes=1)})
     with Topics(kafka) as topics:
-        topics.put(*decided, *(_verdict(number, each) for number, each in enumerate(decided[:-OPEN])))
+        topics.put(other, *decided, again, *(_verdict(number, each) for number, each in enumerate(decided[:-OPEN])))
         topics.sync(place)
     ensure_topics(kafka, partitions=1)
     for name in (TAXONOMY, "empty"):
@@ -105,9 +109,12 @@ def test_now_and_then_stand_side_by_side() -> None:
 
 
 def test_the_whole_answer_is_one_line_for_a_program() -> None:
-    lines = what_if(TAXONOMY, "--max-error", "0.3", "--label-error-cost", "awe=4", "--json").stdout.splitlines()
+    knobs = ("--max-error", "0.3", "--label-error-cost", "awe=4", "--reviewers", "1")
+    lines = what_if(TAXONOMY, *knobs, "--json").stdout.splitlines()
     answer = Answer.model_validate_json(lines[-1])
-    assert answer.readings == DECISIONS
+    assert answer.readings == DECISIONS  # one of them repeated; and none of another reader
+    assert answer.now.queue is not None
+    assert answer.now.queue.waiting == OPEN
     assert answer.now.coverage.value == 0.0
     assert answer.then.coverage.value > 0.2
     assert answer.to_pass.count == sum(each.passes_then for each in answer.labels) > 0
