@@ -68,6 +68,22 @@ class LocalPostgres(LocalServer):
         """End at once and orderly, without a last checkpoint: the next start replays the log."""
         self._end(signal.SIGQUIT)
 
+    def cpu_seconds(self) -> float:
+        """Processor time of the running server so far: its first process and all that it has started."""
+        assert self._process is not None, "the server was never started"
+        first = self._process.pid
+        ticks = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                continue
+            if int(path.parent.name) == first:
+                ticks += sum(map(int, fields[11:15]))  # with those that it has waited for
+            elif int(fields[1]) == first:
+                ticks += sum(map(int, fields[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def _make_cluster(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if account := _account():

@@ -52,6 +52,9 @@ class Queue(Protocol):
     async def complete(self, held: Held) -> None:
         """A verdict has been given: the task leaves the queue."""
 
+    async def cpu_seconds(self) -> float:
+        """Processor time that its server has used so far."""
+
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
@@ -76,6 +79,10 @@ class Rates:
     """Claims with their verdicts."""
     client_share: float
     """Of the time, this process was busy: near 1, the client is the bottleneck, and not the queue."""
+    client_us_per_turn: float
+    """Processor time of this process."""
+    server_us_per_turn: float
+    """Processor time of the server, with all its processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +173,8 @@ async def feed(arrivals: Iterator[ReviewTask], put: Callable[[ReviewTask], Await
             group.create_task(feeder())
 
 
-async def flat_out(
-    queue: Queue, moderators: int, turns: int, between: Callable[[], Awaitable[None]] | None = None
-) -> Rates:
+async def flat_out(queue: Queue, moderators: int, turns: int) -> Rates:
     """First all moderators claim, without a pause, until `turns` tasks are held; then they decide these the same way.
-
-    `between` is called after the claims.
 
     Raises:
         RuntimeError: the queue ran empty.
@@ -188,23 +191,24 @@ async def flat_out(
             await queue.complete(held.pop())
 
     names = [f"moderator-{number}" for number in range(moderators)]
-    claiming, claiming_cpu = await _seconds([claims(name) for name in names])
-    if between is not None:
-        await between()
-    deciding, deciding_cpu = await _seconds([verdicts(name) for name in names])
+    server, client = await queue.cpu_seconds(), time.process_time()
+    claiming = await _seconds([claims(name) for name in names])
+    deciding = await _seconds([verdicts(name) for name in names])
+    client, server = time.process_time() - client, await queue.cpu_seconds() - server
     return Rates(
         claims_per_s=turns / claiming,
         verdicts_per_s=turns / deciding,
         turns_per_s=turns / (claiming + deciding),
-        client_share=(claiming_cpu + deciding_cpu) / (claiming + deciding),
+        client_share=client / (claiming + deciding),
+        client_us_per_turn=1e6 * client / turns,
+        server_us_per_turn=1e6 * server / turns,
     )
 
 
-async def _seconds(work: list[Awaitable[None]]) -> tuple[float, float]:
-    """Of the clock, and of this process's processor time."""
-    started, cpu = time.perf_counter(), time.process_time()
+async def _seconds(work: list[Awaitable[None]]) -> float:
+    started = time.perf_counter()
     await asyncio.gather(*work)
-    return time.perf_counter() - started, time.process_time() - cpu
+    return time.perf_counter() - started
 
 
 async def _claimed(queue: Queue, name: str) -> Held:
@@ -220,16 +224,18 @@ async def at_pace(
     seconds: float,
     arrivals: Iterator[ReviewTask],
     rng: np.random.Generator,
-    report: Callable[[float], None],
+    report: Callable[[int], None],
 ) -> Waits:
     """Claims come at random moments (a Poisson process), whether or not earlier ones have been answered.
 
     Each verdict is due 0.5 to 1.5 times `seconds_per_verdict` after its claim was, so that on average all moderators
     hold a task; each verdict is followed by a new task from `arrivals`, so that as many wait in the end as did before.
+    `report` hears of every second.
     """
     due = _moments(rng, crowd.offered_per_s, seconds)
     thinking = rng.uniform(0.5, 1.5, len(due)) * crowd.seconds_per_verdict
     claim, complete, lag = (np.zeros(len(due)) for _ in range(3))
+    told = 0
     started = time.perf_counter()
 
     async def until(moment: float) -> float:
@@ -251,7 +257,9 @@ async def at_pace(
         for at, moment in enumerate(due.tolist()):
             await until(moment)
             group.create_task(turn(at))
-            report(moment)
+            if int(moment) > told:
+                told = int(moment)
+                report(told)
     return Waits(claim, complete, lag)
 
 

@@ -20,4 +20,5 @@ def test_one_line_with_every_number() -> None:
     assert result["passing_share"] > 0.1
     times = ("p50_ms", "p95_ms", "max_ms", "certificate_p50_ms", "counting_p50_ms", "scan_p50_ms", "prepare_s")
     assert min(result[name] for name in (*times, "ratio_scan", "ratio_whole", "terrain_mb", "peak_mb")) > 0
+    assert 0 < result["cpu_p95_ms"] <= result["cpu_max_ms"]
     assert result["p50_ms"] <= result["p95_ms"] <= result["max_ms"]
