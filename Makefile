@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 COUNT ?=
 IMAGES ?=
 
-.PHONY: help env up test test-heavy lint format bench checkpoint lock clean
+.PHONY: help env up browser test test-heavy lint format bench checkpoint lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,7 +30,14 @@ $(VENV)/installed: requirements/dev.txt pyproject.toml | $(filter .tools/bin/uv,
 up: env ## the whole system on embedded parts: broker, Valkey, worker on real vLLM, a feeder of scenes
 	@$(BIN)/tidegate up --uncertified-threshold 0.9 $(if $(COUNT),--count $(COUNT) --plain) $(if $(IMAGES),--images $(IMAGES))
 
-test: env ## every test that CI runs
+# The console is tested in a real browser, Debian's own.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+		echo "tidegate: Chromium is missing, installing it with apt-get"; \
+		$(if $(filter 0,$(shell id -u)),,sudo) apt-get update -qq && \
+		$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+
+test: env browser ## every test that CI runs
 	@$(BIN)/pytest
 
 test-heavy: env ## the long runs: many kills, everything in any order, a served vLLM
@@ -62,9 +69,10 @@ checkpoint: env ## train the tiny checkpoint again, all three stages (a quarter 
 
 # One file for each environment, without index addresses: any mirror serves them, the hashes say what is right.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --no-header --generate-hashes
-CPU = --override requirements/overrides.txt --extra cpu --extra train --extra embedded
+CPU = --override requirements/overrides.txt --extra cpu --extra train --extra console --extra embedded
 lock: | $(filter .tools/bin/uv,$(UV)) ## pin the requirement files again
 	$(COMPILE) -o requirements/base.txt pyproject.toml
+	$(COMPILE) --extra console -o requirements/console.txt pyproject.toml
 	$(COMPILE) --extra gpu -o requirements/gpu.txt pyproject.toml
 	$(COMPILE) --extra rollouts --extra train -o requirements/train-gpu.txt pyproject.toml
 	$(COMPILE) $(CPU) -o requirements/cpu.txt pyproject.toml

@@ -89,4 +89,6 @@ class LedgerSettings(BaseSettings):
     )
 
 
-TopicName = Literal["images", "decisions", "verdicts", "policies", "gates", "dead-letters", "golden", "checks"]
+TopicName = Literal[
+    "images", "decisions", "verdicts", "policies", "gates", "dead-letters", "golden", "checks", "accounts", "audit-log"
+]

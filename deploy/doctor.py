@@ -33,7 +33,7 @@ from worker.settings import (
     IntakeSettings,
     ServingSettings,
 )
-from worker.stream.topics import ensure_topics
+from worker.stream.topics import TOPICS, ensure_topics
 
 _ANSWER_S = 5.0
 
@@ -94,7 +94,7 @@ def _kafka(kafka: KafkaSettings) -> Iterator[Finding]:
             found = f"{drift.topic}: {drift.setting} is {drift.actual}, less than {drift.declared}"
             yield Finding("topics", "warning", found, "alter it with the cluster's own tools, if this is not meant")
     if not report.drifts:
-        yield Finding("topics", "ok", f"all six under {kafka.topic_prefix!r}")
+        yield Finding("topics", "ok", f"all {len(TOPICS)} under {kafka.topic_prefix!r}")
 
 
 @contextmanager

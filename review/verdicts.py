@@ -7,17 +7,14 @@ Both were given by a person who saw the image, and a verdict is self-contained, 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
-from typing import Any
 
 import structlog
-from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from calibration.settings import KafkaSettings
+from calibration.settings import TopicName
+from review.durable import DurableWriter
 from review.lease import AlreadyDecidedError, Claim, QueueError, VersionConflictError
 from review.queue import QueueUnavailableError, ReviewQueue
 from review.task import Check, Round, Verdict
@@ -43,55 +40,23 @@ class VerdictNotSettledError(VerdictError):
     """The verdict is written and counts, but its task is still in the queue. Giving it again is harmless."""
 
 
-class VerdictWriter:
-    """Writes verdicts to Kafka, acknowledged by all in-sync replicas. Threads may share one; connects when first used.
+class VerdictWriter(DurableWriter):
+    """Writes verdicts to Kafka, each durable before it counts."""
 
-    `timeout_s` bounds each of: connecting, finding the topic, being acknowledged.
-    """
-
-    def __init__(self, kafka: KafkaSettings, timeout_s: float = 10.0) -> None:
-        self.longest_s = 3 * timeout_s
-        self._timeout_s = timeout_s
-        self._kafka = kafka
-        self._producer: Any = None
-        self._connecting = Lock()
-
-    def write(self, verdict: Verdict | Check) -> None:
-        """Return when the verdict is durable; blocks for `longest_s` at most.
+    async def give(self, verdict: Verdict | Check) -> None:
+        """Return when the verdict is durable, after `longest_s` at most.
 
         Raises:
             VerdictNotWrittenError: it may not be durable.
         """
-        topic = self._kafka.topic("checks" if isinstance(verdict, Check) else "verdicts")
+        name: TopicName = "checks" if isinstance(verdict, Check) else "verdicts"
         try:
-            record = self._connected().send(
-                topic, key=verdict.event_id.encode(), value=verdict.model_dump_json().encode()
-            )
-            record.get(timeout=self._timeout_s)
+            await self.written(name, verdict.event_id, verdict.model_dump_json().encode())
         except (KafkaError, OSError) as error:
             raise VerdictNotWrittenError(
-                f"{verdict.event_id}: the verdict could not be written to the topic {topic} at "
-                f"{self._kafka.bootstrap_servers} ({error!r}); you still hold the task: try again"
+                f"{verdict.event_id}: the verdict could not be written to the topic {self.kafka.topic(name)} at "
+                f"{self.kafka.bootstrap_servers} ({error!r}); you still hold the task: try again"
             ) from error
-
-    def close(self) -> None:
-        """Disconnect."""
-        if self._producer is not None:
-            self._producer.close(timeout=self._timeout_s)
-
-    def _connected(self) -> Any:
-        with self._connecting:
-            if self._producer is None:
-                timeout_ms = int(self._timeout_s * 1000)
-                self._producer = KafkaProducer(
-                    **self._kafka.connection()
-                    | {"request_timeout_ms": min(self._kafka.request_timeout_ms, timeout_ms)},
-                    acks="all",
-                    bootstrap_timeout_ms=timeout_ms,
-                    max_block_ms=timeout_ms,
-                    delivery_timeout_ms=timeout_ms,  # a record we gave up on must not arrive after a later one
-                )
-            return self._producer
 
 
 async def give_verdict(
@@ -124,7 +89,7 @@ async def give_verdict(
     if version is not None and version != claim.entry.version:
         raise VersionConflictError(f"{event_id}: what is asked of it has changed since you read it: look at it again")
     verdict = _verdict(claim, label, note, shown_s).model_copy(update={"copied_from": copied_from})
-    await asyncio.to_thread(writer.write, _check(claim, verdict) or verdict)
+    await writer.give(_check(claim, verdict) or verdict)
     second = claim.task.golden is None and queue.wants_second_answer(event_id)
     try:
         await queue.complete(event_id, token, label, second=second)
@@ -199,7 +164,7 @@ async def take_back(
     if claim.task.golden is not None:  # its next check is the one that counts
         return await queue.undo(event_id, reviewer, lead=lead)
     withdrawn = {"reviewer": last.reviewer, "withdrawn": True, "round": _round(len(claim.entry.answers) - 1)}
-    await asyncio.to_thread(writer.write, verdict.model_copy(update=withdrawn))
+    await writer.give(verdict.model_copy(update=withdrawn))
     return await queue.undo(event_id, reviewer, lead=lead)
 
 

@@ -175,7 +175,7 @@ async def test_a_crash_between_withdrawal_and_queue_is_mended(world: World, writ
     await world.arrive(make_task())
     claim = await claimed(world.queue)
     given = await give_verdict(world.queue, writer, "event-1", claim.lease.token, "awe")
-    writer.write(given.model_copy(update={"withdrawn": True}))
+    await writer.give(given.model_copy(update={"withdrawn": True}))
     assert await world.queue.claim("bob") is None
     assert (await world.rebuilt()).added == 1
     assert (await claimed(world.queue, "bob")).task.event_id == "event-1"

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from calibration.settings import KafkaSettings
+from calibration.settings import KafkaSettings, TopicName
 from deploy.local import EmbeddedBroker, EmbeddedValkey
 from review.lease import AlreadyDecidedError, NotHeldError
 from review.queue import Next, PutResult, ReviewQueue
 from review.settings import ReviewSettings, ValkeySettings
-from review.task import Check, Verdict
+from review.task import Verdict
 from review.verdicts import (
     UnknownLabelError,
     VerdictNotSettledError,
@@ -142,9 +142,10 @@ async def test_valkey_dying_after_the_verdict_is_said_and_the_verdict_can_be_giv
     tmp_path: Path, kafka_settings: KafkaSettings, written: Written
 ) -> None:
     class Fatal(VerdictWriter):
-        def write(self, verdict: Verdict | Check) -> None:
-            super().write(verdict)
+        def write(self, name: TopicName, key: str, value: bytes | None) -> int:
+            offset = super().write(name, key, value)
             valkey.kill()
+            return offset
 
     with EmbeddedValkey(tmp_path, fsync="always") as valkey:
         queue = ReviewQueue(ValkeySettings(url=valkey.url), ReviewSettings())

@@ -56,6 +56,9 @@ TOPICS: Mapping[TopicName, Topic] = {
         # Images with known answers, and what reviewers said of them without knowing which they are.
         Topic("golden", "latest of each key", partitions=1),
         Topic("checks", timedelta(days=400), partitions=1),
+        # Who may use the console, and what they saw and did there.
+        Topic("accounts", "latest of each key", partitions=1),
+        Topic("audit-log", timedelta(days=400), partitions=1),
     )
 }
 
