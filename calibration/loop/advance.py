@@ -8,7 +8,6 @@ closed --labels--> certified? --> shadow --> canary --> full --> renewed, until
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 
 import numpy as np
@@ -20,10 +19,22 @@ from calibration.loop.attempt import Attempt, attempt, candidate_gate, focus, is
 from calibration.loop.certifying import ripe
 from calibration.loop.evidence import Evidence, moment
 from calibration.loop.settings import LoopSettings
+from calibration.loop.steps import (
+    anew,
+    at_least_as_strict,
+    collecting_gate,
+    has_certificate,
+    known_reader,
+    rolled_back,
+    to_canary,
+    to_full,
+)
 from calibration.loop.watching import watch
 from calibration.outcome import Reader
 from calibration.policy import Policy, Stage
 from calibration.rollout import Attempts, Rollout, Step, StepKind
+
+__all__ = ["advance", "coverage", "first_rollout", "known_reader", "looks_back_to"]
 
 _WORSE = 0.05
 """A canary whose audits, were the promise kept, would show so many errors less often than this, is worse."""
@@ -41,25 +52,13 @@ def first_rollout(policy: Policy, now: datetime) -> Rollout:
     return Rollout(taxonomy=policy.taxonomy, sequence=1, since=now, live=gate, steps=(step,))
 
 
-def collecting_gate(policy: Policy, now: datetime) -> Gate:
-    """A closed gate that draws audits for a certificate of this policy."""
-    content = f"{policy.model_dump_json()} {now.isoformat()}"
-    return Gate(
-        gate_id=f"closed-{hashlib.sha256(content.encode()).hexdigest()[:12]}",
-        created_at=now,
-        taxonomy=policy.taxonomy,
-        policy=policy,
-        audit_rate=policy.audit_rates.closed,
-    )
-
-
 def looks_back_to(rollout: Rollout, now: datetime, settings: LoopSettings) -> datetime:
     """From when on evidence is looked at: all that may certify, and every audit of the gates that pass.
 
     A monitor must begin where its gate did. Were its start to move with a window, it would begin anew at every look,
     and sooner or later raise a false alarm.
     """
-    passing = [gate for gate in (rollout.live, rollout.candidate) if gate is not None and _passes(gate)]
+    passing = [gate for gate in (rollout.live, rollout.candidate) if gate is not None and has_certificate(gate)]
     return min([_certifies_from(rollout, now, settings), *(gate.created_at for gate in passing)])
 
 
@@ -94,7 +93,7 @@ def _new_reader(
         if getattr(known, name) != getattr(evidence.reader, name)
     ]
     why = f"certificates are void: {', '.join(changed)}"
-    return _anew(rollout, policy, now, why, since=now, reader=evidence.reader)
+    return anew(rollout, policy, now, why, since=now, reader=evidence.reader)
 
 
 def _new_policy(
@@ -106,7 +105,7 @@ def _new_policy(
         return None
     live = rollout.live
     why = f"policy {policy.policy_id} replaces {live.policy_version}"
-    if _passes(live) and live.policy is not None and _at_least_as_strict(live.policy, policy):
+    if has_certificate(live) and live.policy is not None and at_least_as_strict(live.policy, policy):
         if rollout.candidate is None and rollout.attempts.policy == policy.policy_id:
             return None
         return rollout.step(
@@ -117,17 +116,17 @@ def _new_policy(
             candidate=None,
             attempts=rollout.attempts.model_copy(update={"policy": policy.policy_id, "labels": 0}),
         )
-    return _anew(rollout, policy, now, why, since=rollout.since)
+    return anew(rollout, policy, now, why, since=rollout.since)
 
 
 def _alarm(
     rollout: Rollout, policy: Policy, evidence: Evidence, now: datetime, settings: LoopSettings
 ) -> Rollout | None:
-    if _passes(rollout.live) and (alarms := watch(rollout.live, evidence.audits, now, settings).alarms):
-        return _anew(rollout, policy, now, "the promise does not hold any more", *alarms, since=now)
+    if has_certificate(rollout.live) and (alarms := watch(rollout.live, evidence.audits, now, settings).alarms):
+        return anew(rollout, policy, now, "the promise does not hold any more", *alarms, since=now)
     candidate = rollout.candidate
     if candidate is not None and (alarms := watch(candidate, evidence.audits, now, settings).alarms):
-        return _rolled_back(rollout, candidate, now, "its promise does not hold", *alarms, since=now)
+        return rolled_back(rollout, candidate, now, "its promise does not hold", *alarms, since=now)
     return None
 
 
@@ -145,15 +144,8 @@ def _candidate(
     chance = float(stats.binom.sf(seen.errors - 1, seen.answered, candidate.policy.max_error))
     if chance < _WORSE:
         why = f"with the promise kept, so many errors have probability {chance:.1%}"
-        return _rolled_back(rollout, candidate, now, str(seen), why, since=now)
-    full = candidate.model_copy(
-        update={
-            "stage": Stage.FULL,
-            "audit_rate": candidate.policy.audit_rates.full,
-            "expires_at": now + settings.valid_for,
-        }
-    )
-    return rollout.step(now, StepKind.FULL, full.gate_id, str(seen), live=full, candidate=None, previous=rollout.live)
+        return rolled_back(rollout, candidate, now, str(seen), why, since=now)
+    return to_full(rollout, candidate, candidate.policy, now, settings, str(seen))
 
 
 def _after_shadow(
@@ -171,9 +163,8 @@ def _after_shadow(
     words = f"in shadow {passed:,} of {n:,} readings would have passed; on the traffic before it was {expected:.1%}"
     if found.high < expected / settings.coverage_band or found.low > expected * settings.coverage_band:
         why = "the traffic has changed since the certificate"
-        return _rolled_back(rollout, candidate, now, words, why, since=candidate.created_at)
-    canary = candidate.model_copy(update={"stage": Stage.CANARY, "expires_at": now + settings.valid_for})
-    return rollout.step(now, StepKind.CANARY, canary.gate_id, words, candidate=canary)
+        return rolled_back(rollout, candidate, now, words, why, since=candidate.created_at)
+    return to_canary(rollout, candidate, now, settings, words)
 
 
 def _renewal(
@@ -182,7 +173,7 @@ def _renewal(
     """A gate whose audits are answered lasts longer. Any other expires: workers see to that by themselves."""
     for name in ("live", "candidate"):
         gate: Gate | None = getattr(rollout, name)
-        if gate is None or not _passes(gate) or gate.stage is Stage.SHADOW or gate.expires_at is None:
+        if gate is None or not has_certificate(gate) or gate.stage is Stage.SHADOW or gate.expires_at is None:
             continue
         if gate.expires_at - now > settings.valid_for / 2:
             continue
@@ -190,8 +181,11 @@ def _renewal(
         if seen.overdue_share <= settings.overdue_share:
             renewed = gate.model_copy(update={"expires_at": now + settings.valid_for})
             return rollout.step(now, StepKind.RENEWED, gate.gate_id, str(seen), **{name: renewed})
-        last = [step.kind for step in rollout.steps if step.gate_id == gate.gate_id][-1:]
-        if now >= gate.expires_at and last != [StepKind.EXPIRED]:
+        said = any(
+            step.kind is StepKind.EXPIRED and step.gate_id == gate.gate_id and step.at >= gate.expires_at
+            for step in rollout.steps
+        )
+        if now >= gate.expires_at and not said:
             return rollout.step(now, StepKind.EXPIRED, gate.gate_id, "nobody answers its audits", str(seen))
     return None
 
@@ -218,7 +212,7 @@ def _certification(
         return rollout.step(now, StepKind.REFUSED, rollout.live.gate_id, *found.reasons, *why, live=live, attempts=used)
     gate = candidate_gate(policy, evidence, found, attempts.made, settings, now)
     reasons = found.reasons
-    if _passes(rollout.live):
+    if has_certificate(rollout.live):
         new, old = (float(np.mean(each.route_table(found.traffic.signals).passes)) for each in (gate, rollout.live))
         reasons = (*reasons, f"{new:.1%} of the traffic would pass, {old:.1%} passes now")
         if new < _GAIN * old:
@@ -230,7 +224,7 @@ def _focused(
     live: Gate, policy: Policy, found: Attempt, labels: int, settings: LoopSettings
 ) -> tuple[Gate, tuple[str, ...]]:
     """A closed gate that draws its audits where the next attempt needs them; any other stays as it is."""
-    if _passes(live) or live.audit_floor > 0.0 or not found.tested:
+    if has_certificate(live) or live.audit_floor > 0.0 or not found.tested:
         return live, ()
     where = focus(policy, found, int(settings.growth * labels))
     if where.floor == 0.0 or where.expected_coverage < _WORTH_FOCUSING * where.uniform_coverage:
@@ -250,74 +244,7 @@ def _focused(
     )
 
 
-def shut_by_hand(rollout: Rollout, now: datetime, reason: str) -> Rollout | None:
-    """Everything to review; None where nothing passes, nor is about to."""
-    policy = rollout.live.policy
-    if policy is None or not (_passes(rollout.live) or rollout.candidate):
-        return None
-    return _anew(rollout, policy, now, f"by hand: {reason}", since=now)
-
-
-def _anew(
-    rollout: Rollout, policy: Policy, now: datetime, *reasons: str, since: datetime, reader: Reader | None = None
-) -> Rollout:
-    """Everything to review, and collect for the next certificate; evidence counts from `since`.
-
-    On the same evidence attempts go on being counted: another policy does not bring back what was spent on it.
-    """
-    made = rollout.attempts.made if since == rollout.since else 0
-    closed = collecting_gate(policy, now)
-    kept = rollout.previous if not _passes(rollout.live) else rollout.live
-    kind = StepKind.SHUT if _passes(rollout.live) or rollout.candidate else StepKind.COLLECTING
-    return rollout.step(
-        now,
-        kind,
-        rollout.live.gate_id,
-        *reasons,
-        since=since,
-        live=closed,
-        candidate=None,
-        previous=kept,
-        attempts=Attempts(policy=policy.policy_id, reader=reader or known_reader(rollout), made=made),
-    )
-
-
-def _rolled_back(rollout: Rollout, candidate: Gate, now: datetime, *reasons: str, since: datetime) -> Rollout:
-    """The live gate stays. What contradicts a certificate also ends the use of what it was made of."""
-    return rollout.step(
-        now,
-        StepKind.ROLLED_BACK,
-        candidate.gate_id,
-        *reasons,
-        since=since,
-        candidate=None,
-        attempts=Attempts(policy=rollout.attempts.policy, reader=rollout.attempts.reader),
-    )
-
-
 def coverage(gate: Gate) -> float:
     """Share of the traffic that its certificates speak of; 0 where there are none."""
     promises = gate.rule.promises if isinstance(gate.rule, CertifiedThresholds) else ()
     return sum(promise.certificate.coverage for promise in promises if isinstance(promise.certificate, Certified))
-
-
-def _passes(gate: Gate) -> bool:
-    return isinstance(gate.rule, CertifiedThresholds) and any(
-        isinstance(promise.certificate, Certified) for promise in gate.rule.promises
-    )
-
-
-def known_reader(rollout: Rollout) -> Reader | None:
-    """Whose readings the rollout speaks of; None where nobody has looked yet."""
-    return (rollout.candidate or rollout.live).reader or rollout.attempts.reader
-
-
-def _at_least_as_strict(old: Policy, new: Policy) -> bool:
-    """Whether a gate that keeps the old promise keeps the new one, too."""
-    return (
-        old.max_error <= new.max_error
-        and old.confidence >= new.confidence
-        and old.promise == new.promise
-        and old.severe_labels >= new.severe_labels
-        and (new.max_label_error is None or (old.max_label_error or 1.0) <= new.max_label_error)
-    )

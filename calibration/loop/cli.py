@@ -1,4 +1,4 @@
-"""`tidegate calibrate run|policy|status|shut`: the loop on the running system.
+"""`tidegate calibrate run|policy|status|shut|promote|rollback`: the loop on the running system.
 
 Exit codes: 0 done, 1 Kafka or the ledger failed, or there is nothing to act on, 2 wrong usage, files or settings.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,27 +141,61 @@ def shut(
 
     It opens again only by a new certificate, made of what is decided from now on.
     """
-    from calibration.loop.advance import shut_by_hand  # noqa: PLC0415
-    from calibration.loop.service import UnreadableRecordError, documents, publish_rollout  # noqa: PLC0415
-    from calibration.rollout import Rollout  # noqa: PLC0415
+    from calibration.loop import by_hand  # noqa: PLC0415
+
+    _act(taxonomy, lambda rollout: by_hand.shut(rollout, datetime.now(UTC), reason))
+    typer.echo(f"{taxonomy}: shut. Everything goes to review.")
+
+
+def promote(
+    taxonomy: Annotated[str, typer.Argument(help="whose candidate", metavar="TAXONOMY")],
+    reason: Annotated[str, typer.Option(help="for those who read the history")],
+) -> None:
+    """Move a certified candidate on by hand: from shadow to canary, from canary to full.
+
+    The loop would wait for more evidence. It goes on watching, and shuts or rolls back on alarm.
+    """
+    from calibration.loop import by_hand  # noqa: PLC0415
+    from calibration.loop.settings import LoopSettings  # noqa: PLC0415
+
+    after = _act(taxonomy, lambda rollout: by_hand.promote(rollout, datetime.now(UTC), reason, LoopSettings()))
+    if after.candidate is None:
+        typer.echo(f"{taxonomy}: {after.live.gate_id} is in full force.")
+    else:
+        typer.echo(f"{taxonomy}: {after.candidate.gate_id} is in {after.candidate.stage.value}.")
+
+
+def rollback(
+    taxonomy: Annotated[str, typer.Argument(help="whose gate", metavar="TAXONOMY")],
+    reason: Annotated[str, typer.Option(help="for those who read the history")],
+) -> None:
+    """Give up a candidate by hand; without one, put the gate before the live one back, where it still holds.
+
+    The next certificate is made of what is decided from now on.
+    """
+    from calibration.loop import by_hand  # noqa: PLC0415
+    from calibration.loop.settings import LoopSettings  # noqa: PLC0415
+
+    after = _act(taxonomy, lambda rollout: by_hand.roll_back(rollout, datetime.now(UTC), reason, LoopSettings()))
+    typer.echo(f"{taxonomy}: {after.steps[-1].gate_id} is given up. Live: {_live(after)}.")
+
+
+def _act(taxonomy: str, change: Callable[[Rollout], Rollout]) -> Rollout:
+    from calibration.loop.by_hand import ByHandRefusedError, act  # noqa: PLC0415
+    from calibration.loop.service import GatesChangedError, UnreadableRecordError  # noqa: PLC0415
     from calibration.settings import KafkaSettings  # noqa: PLC0415
 
-    kafka = KafkaSettings()
     with _refusals():
-        rollout = documents(kafka, "gates", Rollout).get(taxonomy)
-        if rollout is None or isinstance(rollout, UnreadableRecordError):
-            raise _failure(f"{taxonomy}: {rollout or 'it has no gates, so nothing passes'}", 1)
-        after = shut_by_hand(rollout, datetime.now(UTC), reason)
-        if after is None:
-            raise _failure(f"{taxonomy}: the gate is closed already", 1)
-        publish_rollout(kafka, after)
-    typer.echo(f"{taxonomy}: shut. Everything goes to review.")
+        try:
+            return act(KafkaSettings(), taxonomy, change)
+        except (ByHandRefusedError, GatesChangedError, UnreadableRecordError) as error:
+            raise _failure(str(error), 1) from error
 
 
 def described(rollout: Rollout, steps: int) -> Iterator[str]:
     """A rollout in lines for a person."""
     summary = _summary(rollout)
-    yield f"live       {summary['live']}, {summary['passes']}"
+    yield f"live       {_live(rollout)}"
     if summary["expires_at"]:
         yield f"           until {summary['expires_at']}, unless it is renewed"
     if rollout.candidate is not None:
@@ -170,6 +204,11 @@ def described(rollout: Rollout, steps: int) -> Iterator[str]:
     for step in rollout.steps[-steps:]:
         yield f"{step.at:%Y-%m-%d %H:%M:%S}  {step.kind.value}  {step.gate_id}"
         yield from (f"           {reason}" for reason in step.reasons)
+
+
+def _live(rollout: Rollout) -> str:
+    summary = _summary(rollout)
+    return f"{summary['live']}, {summary['passes']}"
 
 
 def _summary(rollout: Rollout) -> dict[str, Any]:

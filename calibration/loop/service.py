@@ -136,7 +136,7 @@ class CalibrationService:
         steps = 0
         if rollout is None:
             rollout = first_rollout(policy, self._now())
-            self._publish(None, rollout)
+            publish_step(self._kafka, None, rollout)
             steps = 1
         while True:
             started = time.monotonic()
@@ -150,7 +150,7 @@ class CalibrationService:
             if steps == _MOST_STEPS:
                 log.error("too many steps in one look", taxonomy=taxonomy, next=after.steps[-1].kind.value)
                 return rollout, steps
-            self._publish(rollout, after)
+            publish_step(self._kafka, rollout, after)
             rollout, steps = after, steps + 1
 
     def _let_go(self, policies: Iterable[Policy | UnreadableRecordError]) -> None:
@@ -163,13 +163,6 @@ class CalibrationService:
         self._let_go_on = today
         log.info("ledger expired", older_than_days=days, removed=removed)
 
-    def _publish(self, before: Rollout | None, after: Rollout) -> None:
-        """Write a step, unless somebody else has written one in the meantime: then the next look begins from that."""
-        present = documents(self._kafka, "gates", Rollout).get(after.taxonomy)
-        if present != before:
-            raise GatesChangedError(f"the gates of {after.taxonomy} were changed by somebody else")
-        publish_rollout(self._kafka, after)
-
     def _warn_of_drift(self, rollout: Rollout, evidence: Evidence) -> None:
         found = {drift.name: drift for drift in drifts(rollout.live, evidence.traffic)}
         serious = frozenset(name for name, drift in found.items() if drift.level is DriftLevel.WARNING)
@@ -179,6 +172,21 @@ class CalibrationService:
                 note="a warning, never proof: the audits decide",
             )  # fmt: skip
         self._warned[rollout.taxonomy] = serious
+
+
+def publish_step(kafka: KafkaSettings, before: Rollout | None, after: Rollout) -> None:
+    """Write a step, unless somebody else has written one since `before` was read.
+
+    Raises:
+        GatesChangedError: somebody has: nothing was written, and the next step begins from theirs.
+        kafka.errors.KafkaError: it may not be durable.
+    """
+    present = documents(kafka, "gates", Rollout).get(after.taxonomy)
+    if present != before:
+        raise GatesChangedError(
+            f"{after.taxonomy}: somebody else has changed its gates in the meantime, so nothing was written; look again"
+        )
+    publish_rollout(kafka, after)
 
 
 def publish_rollout(kafka: KafkaSettings, rollout: Rollout) -> None:

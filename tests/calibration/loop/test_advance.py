@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -12,64 +11,11 @@ import pytest
 
 from calibration.gate import CertifiedThresholds
 from calibration.loop.advance import advance, looks_back_to
-from calibration.loop.settings import LoopSettings
 from calibration.outcome import Reader
-from calibration.policy import AuditRates, Policy, Stage
+from calibration.policy import AuditRates, Stage
 from calibration.rollout import Attempts, Rollout, StepKind
-from deploy.bench.simulation import READER, START, Moderators, Platform, World
-
-POLICY = Policy(
-    policy_id="p-1",
-    taxonomy="scenes",
-    created_at=START,
-    max_error=0.06,
-    audit_rates=AuditRates(closed=1.0, canary=0.5, full=0.2),
-    canary_share=0.5,
-)
-SETTINGS = LoopSettings(shadow_events=300, canary_audits=40)
-
-
-def platform(seed: int = 3, policy: Policy = POLICY, **parts: object) -> Platform:
-    return Platform(policy, seed=seed, settings=SETTINGS, **parts)  # type: ignore[arg-type]
-
-
-def live(until: Platform, kind: StepKind, ticks: int = 80, events: int = 800) -> list[StepKind]:
-    """Let time pass until a step of this kind; returns all the steps on the way."""
-    taken: list[StepKind] = []
-    for _ in range(ticks):
-        taken += until.tick(events)
-        if kind in taken:
-            return taken
-    steps = "\n".join(f"{step.kind} {step.reasons}" for step in until.rollout.steps)
-    raise AssertionError(f"no {kind} within {ticks} ticks:\n{steps}")
-
-
-@pytest.fixture(scope="module")
-def _grown() -> dict[StepKind, Platform]:
-    """One platform at three moments of its life."""
-    found, moments = platform(), {}
-    for kind in (StepKind.SHADOW, StepKind.CANARY, StepKind.FULL):
-        live(found, kind)
-        moments[kind] = deepcopy(found)
-    return moments
-
-
-@pytest.fixture
-def in_shadow(_grown: dict[StepKind, Platform]) -> Platform:
-    """A platform whose first gate is in shadow."""
-    return deepcopy(_grown[StepKind.SHADOW])
-
-
-@pytest.fixture
-def in_canary(_grown: dict[StepKind, Platform]) -> Platform:
-    """A platform whose first gate is in canary."""
-    return deepcopy(_grown[StepKind.CANARY])
-
-
-@pytest.fixture
-def in_force(_grown: dict[StepKind, Platform]) -> Platform:
-    """A platform whose first gate is in full force."""
-    return deepcopy(_grown[StepKind.FULL])
+from deploy.bench.simulation import READER, Moderators, Platform, World
+from tests.calibration.loop.platforms import POLICY, SETTINGS, live, platform
 
 
 def test_a_gate_comes_into_force_by_stages_and_keeps_its_promise(in_force: Platform) -> None:

@@ -1,4 +1,4 @@
-"""`tidegate calibrate run|policy|status|shut` as an analyst types them, on a real broker and a real ledger."""
+"""The commands of the loop and of steps by hand as an analyst types them, on a real broker and a real ledger."""
 
 from __future__ import annotations
 
@@ -13,25 +13,12 @@ from typer.testing import CliRunner, Result
 from calibration.cli import app
 from calibration.ledger.topic import publish
 from calibration.loop.service import UnreadableRecordError, documents, publish_rollout
-from calibration.policy import Policy
-from calibration.rollout import Rollout, StepKind
+from calibration.policy import Policy, Stage
+from calibration.rollout import Rollout
 from calibration.settings import KafkaSettings
 from deploy.bench.simulation import Platform
-from tests.calibration.loop.test_advance import POLICY, SETTINGS, live
-from worker.stream.topics import ensure_topics
 
 TERMS = "taxonomy: scenes\nmax_error: 0.05\nsevere_labels: [fear]\naudit_rates: {closed: 0.4}\n"
-
-
-@pytest.fixture
-def cluster(kafka_settings: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KafkaSettings:
-    """Topics on the embedded broker, and the environment that names them."""
-    ensure_topics(kafka_settings, partitions=1)
-    monkeypatch.setenv("TIDEGATE_KAFKA_BOOTSTRAP_SERVERS", kafka_settings.bootstrap_servers)
-    monkeypatch.setenv("TIDEGATE_KAFKA_TOPIC_PREFIX", kafka_settings.topic_prefix)
-    monkeypatch.setenv("TIDEGATE_LEDGER_PATH", str(tmp_path / "ledger"))
-    monkeypatch.setenv("COLUMNS", "200")
-    return kafka_settings
 
 
 def calibrate(*arguments: object, code: int = 0) -> Result:
@@ -107,18 +94,34 @@ def test_without_a_policy_there_is_nothing_to_do(cluster: KafkaSettings) -> None
     assert "it has no gates" in calibrate("shut", "scenes", "--reason", "x", code=1).stderr
 
 
-def test_a_gate_in_force_is_shut_by_hand_once(cluster: KafkaSettings) -> None:
-    platform = Platform(POLICY, seed=3, settings=SETTINGS)
-    live(platform, StepKind.FULL)
-    publish_rollout(cluster, platform.rollout)
+def test_a_gate_in_force_is_shut_by_hand_once(cluster: KafkaSettings, in_force: Platform) -> None:
+    publish_rollout(cluster, in_force.rollout)
     assert "certified for" in calibrate("status", "scenes").stdout
     calibrate("shut", "scenes", "--reason", "complaints from the feed")
     found = rollout(cluster)
     assert not found.live.passes_anything
     assert found.candidate is None
     assert found.steps[-1].reasons == ("by hand: complaints from the feed",)
-    assert found.since > platform.rollout.since + timedelta(days=1)
+    assert found.since > in_force.rollout.since + timedelta(days=1)
     assert "closed already" in calibrate("shut", "scenes", "--reason", "again", code=1).stderr
+
+
+def test_a_candidate_is_promoted_by_hand_to_full_force_and_the_gate_before_put_back(
+    cluster: KafkaSettings, replaced: Platform
+) -> None:
+    first, second = replaced.rollout.previous, replaced.rollout.live
+    assert first is not None
+    shadow = second.model_copy(update={"stage": Stage.SHADOW})
+    publish_rollout(cluster, replaced.rollout.model_copy(update={"live": first, "candidate": shadow}))
+    assert f"{second.gate_id} is in canary" in calibrate("promote", "scenes", "--reason", "seen enough").stdout
+    assert f"{second.gate_id} is in full force" in calibrate("promote", "scenes", "--reason", "a launch").stdout
+    assert "no candidate to promote" in calibrate("promote", "scenes", "--reason", "more", code=1).stderr
+    assert "by hand: a launch" in calibrate("status").stdout
+    rolled = calibrate("rollback", "scenes", "--reason", "complaints").stdout
+    assert f"{second.gate_id} is given up. Live: {first.gate_id}, certified for" in rolled
+    assert rollout(cluster).live.gate_id == first.gate_id
+    refused = calibrate("rollback", "scenes", "--reason", "more", code=1).stderr
+    assert "`tidegate calibrate shut scenes` sends everything to review instead" in refused
 
 
 def test_a_record_that_cannot_be_read_is_never_overwritten(cluster: KafkaSettings, tmp_path: Path) -> None:
