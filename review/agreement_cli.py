@@ -2,60 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-import numpy as np
-import structlog
 import typer
 from kafka.errors import KafkaError
 from rich.console import Console
 from rich.table import Table
 
 from calibration.ledger.topic import TopicGapError
-from calibration.settings import KafkaSettings, TopicName
-from review.agreement import CANNOT_TELL, Agreement, Interval, Reviewer, Said, agreement, reviewers
+from calibration.settings import KafkaSettings
+from review.agreement import Agreement, Interval, Reviewer
+from review.comparing import agreement_report
 from review.panel import plain
-from review.task import Check, Round, Verdict
 from review.terminal import failure, print_json, settings_of
-from review.truth import records
-
-log = structlog.get_logger()
 
 _MOST_CONFUSED = 10
-_Given = TypeVar("_Given", Verdict, Check)
-
-
-@dataclass
-class _Answers:
-    """Of one taxonomy: independent answers by event, and what leads decided."""
-
-    said: dict[str, dict[str, Said]] = field(default_factory=lambda: defaultdict(dict))
-    adjudications: dict[str, str] = field(default_factory=dict)
-    checks: dict[str, Check] = field(default_factory=dict)
-
-    def right(self) -> dict[str, list[bool]]:
-        """Whether each reviewer was right on each golden item."""
-        found: dict[str, list[bool]] = defaultdict(list)
-        for check in self.checks.values():
-            found[check.reviewer].append(check.right)
-        return found
-
-    def take(self, verdict: Verdict) -> None:
-        if verdict.round is Round.ADJUDICATION:
-            self.adjudications.pop(verdict.event_id, None)
-        else:
-            self.said[verdict.event_id].pop(verdict.reviewer, None)
-        if verdict.withdrawn or verdict.copied_from is not None:
-            return
-        label = verdict.label or CANNOT_TELL
-        if verdict.round is Round.ADJUDICATION:
-            self.adjudications[verdict.event_id] = label
-        else:
-            self.said[verdict.event_id][verdict.reviewer] = Said(verdict.reviewer, label, verdict.seconds_spent)
 
 
 def agreement_command(
@@ -71,54 +34,21 @@ def agreement_command(
     """
     kafka = settings_of(KafkaSettings)
     since = None if days is None else datetime.now(UTC) - timedelta(days=days)
-    found: dict[str, _Answers] = defaultdict(_Answers)
     try:
-        for verdict in _read(kafka, "verdicts", Verdict, since):
-            found[verdict.taxonomy].take(verdict)
-        for check in _read(kafka, "checks", Check, since):
-            found[check.taxonomy].checks[check.event_id] = check
+        found = agreement_report(kafka, since)
     except (KafkaError, TopicGapError) as error:
         raise failure(f"the verdicts at {kafka.bootstrap_servers} cannot be read: {error}", 1) from error
     if not found:
         raise failure("There is no verdict yet.", 1)
-    rng = np.random.default_rng(0)
-    results = {
-        name: (
-            agreement([{who: each.label for who, each in said.items()} for said in answers.said.values()], rng),
-            reviewers(
-                {event: list(said.values()) for event, said in answers.said.items()},
-                answers.adjudications,
-                answers.right(),
-            ),
-        )
-        for name, answers in sorted(found.items())
-    }
     if as_json:
-        print_json(
-            {
-                name: {"agreement": asdict(alike), "reviewers": [asdict(each) for each in people]}
-                for name, (alike, people) in results.items()
-            }
-        )
+        print_json({name: asdict(report) for name, report in found.items()})
         return
     console = Console()
-    for name, (alike, people) in results.items():
-        console.print(plain(f"{name}: {_alpha(alike)}"))
-        for one, other, count in alike.confused[:_MOST_CONFUSED]:
+    for name, report in found.items():
+        console.print(plain(f"{name}: {_alpha(report.agreement)}"))
+        for one, other, count in report.agreement.confused[:_MOST_CONFUSED]:
             console.print(plain(f"  {count:,} times {one} against {other}"))
-        console.print(_table(people))
-
-
-def _read(kafka: KafkaSettings, name: TopicName, kind: type[_Given], since: datetime | None) -> Iterator[_Given]:
-    for record in records(kafka, name, {}):
-        try:
-            given = kind.model_validate_json(record.value or b"")
-        except ValueError as error:
-            where = f"{kafka.topic(name)}/{record.partition}/{record.offset}"
-            log.warning("record not readable", position=where, error=str(error)[:500])
-            continue
-        if since is None or given.given_at >= since:
-            yield given
+        console.print(_table(report.reviewers))
 
 
 def _alpha(found: Agreement) -> str:

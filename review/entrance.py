@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from review.lease import Answer, accepted
 from review.scripts import Scripts
@@ -123,6 +124,24 @@ class Entrance:
             for each in answers
         ]
         await self._call("recall", event_id, json.dumps(known))
+
+    async def tasks_of(self, kind: Literal["event", "uploader"], given: str) -> AsyncIterator[tuple[str, str | None]]:
+        """Event id and content hash of the tasks of an event, or of an uploader; also those whose verdict could still
+        be taken back. Reads every task."""
+        field = "event_id" if kind == "event" else "uploader_id"
+        async for document in self._scripts.values("tasks", 500):
+            if given.encode() in document:
+                task = json.loads(document)
+                if task.get(field) == given:
+                    yield task["event_id"], task.get("content_sha256")
+
+    async def erase(self, event_ids: Sequence[str]) -> int:
+        """Remove every trace of these events, whoever holds them; how many had a task. Redelivery does not bring them
+        back for as long as decided events are remembered."""
+        erased = 0
+        for at in range(0, len(event_ids), _BATCH):
+            erased += int(await self._call("erase", *event_ids[at : at + _BATCH]))
+        return erased
 
     async def scan(self, page: int = 500) -> AsyncIterator[list[str]]:
         """The event ids of all tasks, page by page. Those that come or go meanwhile may be missed or repeated."""

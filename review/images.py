@@ -20,3 +20,6 @@ class Images(Protocol):
         Raises:
             ImageUnavailableError: there is none.
         """
+
+    def forget(self) -> None:
+        """Keep no rendition any longer: somebody's data were deleted."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,27 @@ class Scripts:
         Raises:
             QueueUnavailableError, QueueFullError: Valkey does not serve.
         """
-        with _sentences():
+        with sentences():
             return await self._scripts[name](keys=list(self._keys.values()), args=arguments)
 
     async def scan(self, key: str, cursor: int, count: int) -> tuple[int, list[str]]:
         """About `count` members of a sorted set, and the cursor to go on with: 0 at the end."""
-        with _sentences():
+        with sentences():
             cursor, found = await self._valkey.zscan(self._keys[key], cursor, count=count)
         return cursor, [member.decode() for member, _ in found if isinstance(member, bytes)]
+
+    async def values(self, key: str, count: int) -> AsyncIterator[bytes]:
+        """All values of a hash; those that come or go meanwhile may be missed or repeated."""
+        cursor = 0
+        while True:
+            with sentences():
+                cursor, found = await self._valkey.hscan(self._keys[key], cursor, count=count)
+            assert isinstance(found, dict)
+            for value in found.values():
+                assert isinstance(value, bytes)
+                yield value
+            if not cursor:
+                return
 
     async def memory_ratio(self) -> float:
         """Share of Valkey's maxmemory that nothing frees by itself; 0 when that is unlimited.
@@ -65,7 +78,7 @@ class Scripts:
         Where keys that expire give way (`volatile-*`), cached readings fill whatever is left, and only the queue's own
         keys count, by an estimate from 50 of their values each.
         """
-        with _sentences():
+        with sentences():
             memory = await self._valkey.info("memory")
             limit = memory["maxmemory"]
             if not limit:
@@ -80,7 +93,7 @@ class Scripts:
 
 
 @contextmanager
-def _sentences() -> Iterator[None]:
+def sentences() -> Iterator[None]:
     """Turn what redis-py raises into this module's errors."""
     try:
         yield

@@ -58,6 +58,15 @@ def task_of(decision: bytes) -> ReviewTask | None:
     return _task(fields) if fields["route"] == _REVIEW else None
 
 
+def task_for(decision: bytes) -> ReviewTask:
+    """The task that a review of this decision would be, however it was routed.
+
+    Raises:
+        ValueError: it is not JSON, or no decision that can be reviewed.
+    """
+    return _task(_decision(decision))
+
+
 def find_task(kafka: KafkaSettings, event_id: str, progress: Callable[[int], None] = lambda _: None) -> ReviewTask:
     """The task for the last decision on an event, however it was routed. Reads the whole topic.
 
@@ -74,7 +83,7 @@ def find_task(kafka: KafkaSettings, event_id: str, progress: Callable[[int], Non
             f"{event_id}: there is no decision on it on the topic {kafka.topic('decisions')}, or not any more"
         )
     try:
-        return _task(_decision(last))
+        return task_for(last)
     except ValueError as error:
         raise LookupError(f"{event_id}: its decision cannot be reviewed: {error}") from error
 

@@ -70,8 +70,12 @@ class DisplayImages:
         except Exception:
             self._kept.pop(key, None)  # the next one tries again
             raise
-        self._forget()
+        self._make_room()
         return drawn
+
+    def forget(self) -> None:
+        """Keep no rendition any longer. What is being drawn is finished for those who wait for it."""
+        self._kept.clear()
 
     async def _draw(self, image: ImageReference) -> bytes:
         try:
@@ -90,7 +94,7 @@ class DisplayImages:
         original.drop()
         return content
 
-    def _forget(self) -> None:
+    def _make_room(self) -> None:
         done = [(key, task) for key, task in self._kept.items() if task.done() and not task.cancelled()]
         size = sum(len(task.result()) for _, task in done if task.exception() is None)
         for key, task in done[:-1]:
