@@ -90,5 +90,15 @@ class LedgerSettings(BaseSettings):
 
 
 TopicName = Literal[
-    "images", "decisions", "verdicts", "policies", "gates", "dead-letters", "golden", "checks", "accounts", "audit-log"
+    "images",
+    "decisions",
+    "verdicts",
+    "policies",
+    "gates",
+    "dead-letters",
+    "golden",
+    "checks",
+    "accounts",
+    "audit-log",
+    "proposals",
 ]

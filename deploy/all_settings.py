@@ -14,7 +14,8 @@ from rich.table import Table
 from calibration.loop.settings import LoopSettings
 from calibration.settings import KafkaSettings, LedgerSettings
 from deploy.finding import Finding, public
-from review.settings import ReviewSettings, ValkeySettings
+from review.access.settings import AccessSettings, OidcSettings
+from review.settings import ConsoleSettings, ReviewSettings, ValkeySettings
 from worker.settings import (
     EngineSettings,
     GateSettings,
@@ -28,6 +29,9 @@ ALL_SETTINGS: tuple[type[BaseSettings], ...] = (
     KafkaSettings,
     ValkeySettings,
     ReviewSettings,
+    ConsoleSettings,
+    AccessSettings,
+    OidcSettings,
     StreamSettings,
     IntakeSettings,
     EngineSettings,

@@ -40,7 +40,7 @@ def _mount() -> None:
     """Put the rooms' commands in their places. Heavy imports stay inside the commands themselves."""
     from calibration import cli as calibration_cli  # noqa: PLC0415 - after configuration of the app above
     from calibration.ledger import cli as ledger_cli  # noqa: PLC0415
-    from deploy import doctor, up  # noqa: PLC0415
+    from deploy import console_cli, doctor, up  # noqa: PLC0415
     from deploy.bench import cli as bench_cli  # noqa: PLC0415
     from review import cli as review_cli  # noqa: PLC0415
     from training import cli as training_cli  # noqa: PLC0415
@@ -48,6 +48,7 @@ def _mount() -> None:
 
     app.command("up")(up.up)
     app.command("worker")(worker_cli.worker)
+    app.command("console")(console_cli.console)
     app.command("produce")(worker_cli.produce)
     app.command("doctor")(doctor.doctor)
     app.add_typer(worker_cli.topics, name="topics", help="The topics as they should be.")

@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 
 from calibration.settings import KafkaSettings
-from review import agreement_cli, golden_cli, topics_cli
+from review import agreement_cli, erasure_cli, golden_cli, topics_cli
+from review.access import cli as access_cli
 from review.blind import listed, visible
 from review.inline import InlineImageError, inline_image
 from review.lease import Claim, Entry, NotHeldError
@@ -30,6 +31,8 @@ app.command("rebuild")(topics_cli.rebuild)
 app.command("check")(topics_cli.check)
 app.command("force")(topics_cli.force)
 app.command("agreement")(agreement_cli.agreement_command)
+app.command("erase")(erasure_cli.erase)
+app.add_typer(access_cli.app, name="users", help="Who may use the console and the API.")
 app.add_typer(golden_cli.app, name="golden", help="Images with known answers, among the others.")
 
 _SIMILAR = 1_000

@@ -70,6 +70,8 @@ class Answer:
     label: str | None
     """None: cannot tell."""
     at: datetime
+    token: int = 0
+    """Of the claim under which it was given; 0 where that is not known any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,8 @@ def read_entry(event_id: bytes, state: bytes, at: int) -> Entry:
         forced="forced" in known,
         note=note and Note(note["by"], note["text"], _time(note["at"])),
         answers=tuple(
-            Answer(each["reviewer"], each["label"] or None, _time(each["at"])) for each in known.get("answers", ())
+            Answer(each["reviewer"], each["label"] or None, _time(each["at"]), each.get("token", 0))
+            for each in known.get("answers", ())
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Settings of the review room: where Valkey is, and how long a lease lasts."""
+"""Settings of the review room: where Valkey is, how long a lease lasts, where the console listens."""
 
 from __future__ import annotations
 
@@ -48,3 +48,30 @@ class ReviewSettings(BaseSettings):
         le=1,
         description="of Valkey's maxmemory; above it workers wait, rather than be refused in the middle",
     )
+
+
+class ConsoleSettings(BaseSettings):
+    """The API and the console, read from `TIDEGATE_CONSOLE_*`."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEGATE_CONSOLE_", frozen=True, extra="ignore")
+
+    host: str = Field("127.0.0.1", description="address that the console listens on")
+    port: int = Field(8600, ge=1, le=65_535, description="port that the console listens on")
+    allowed_hosts: list[str] = Field(
+        default=["localhost", "127.0.0.1", "[::1]"], description="names under which browsers may ask for it; JSON list"
+    )
+    trusted_proxies: str = Field(
+        "", description="addresses of proxies, comma-separated, that may say whom they ask for (X-Forwarded-For)"
+    )
+    policies_need_approval: bool = Field(
+        False, description="whether a second person must approve a policy before it is published"
+    )
+    survey_days: int = Field(28, ge=1, le=400, description="of readings that analysts' figures and what-ifs rest on")
+    survey_every_s: float = Field(900.0, ge=10, description="how old those readings may be")
+    check_queue_every_s: float = Field(
+        300.0, ge=0, description="how often the queue is compared with the topics; 0: never"
+    )
+    golden_share: float = Field(
+        0.0, ge=0, le=0.5, description="golden items to mix in, as a share of the tasks decided since the last time"
+    )
+    golden_every_s: float = Field(600.0, ge=10, description="how often golden items are mixed in")

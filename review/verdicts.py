@@ -15,7 +15,14 @@ from kafka.errors import KafkaError
 
 from calibration.settings import TopicName
 from review.durable import DurableWriter
-from review.lease import AlreadyDecidedError, Claim, QueueError, VersionConflictError
+from review.lease import (
+    AlreadyDecidedError,
+    Claim,
+    NotWaitingError,
+    QueueError,
+    UndoRefusedError,
+    VersionConflictError,
+)
 from review.queue import QueueUnavailableError, ReviewQueue
 from review.task import Check, Round, Verdict
 
@@ -101,6 +108,20 @@ async def give_verdict(
             "It may be shown to somebody again; giving a verdict twice is harmless"
         ) from error
     return verdict
+
+
+async def given_before(queue: ReviewQueue, event_id: str, token: int, reviewer: str, label: str | None) -> bool:
+    """Whether this very verdict was recorded already, as far back as it could be taken back."""
+    try:
+        answers = (await queue.find(event_id))[1].answers
+    except AlreadyDecidedError:
+        try:
+            answers = (await queue.undoable(event_id, reviewer)).entry.answers
+        except (UndoRefusedError, NotWaitingError):
+            return False
+    except NotWaitingError:
+        return False
+    return any((each.reviewer, each.token, each.label) == (reviewer, token, label) for each in answers)
 
 
 @dataclass(frozen=True, slots=True)

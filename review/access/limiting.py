@@ -32,7 +32,7 @@ class Limiter:
             "async+redis://",
             implementation="redispy",
             key_prefix=store.key("limits"),
-            connection_pool=store.valkey.connection_pool,  # type: ignore[arg-type]  # its options say str only
+            connection_pool=store.valkey.connection_pool,
         )
         self._limiter = MovingWindowRateLimiter(storage)
         self._login = parse_many(settings.login_limits)

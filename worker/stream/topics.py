@@ -52,6 +52,7 @@ TOPICS: Mapping[TopicName, Topic] = {
         # A dead letter is a whole event of the images topic, and the reason beside it.
         Topic("dead-letters", timedelta(days=30), partitions=3, max_message_bytes=3_000_000),
         Topic("policies", "latest of each key", partitions=1),
+        Topic("proposals", "latest of each key", partitions=1),
         Topic("gates", "latest of each key", partitions=1, max_message_bytes=2_000_000),
         # Images with known answers, and what reviewers said of them without knowing which they are.
         Topic("golden", "latest of each key", partitions=1),

@@ -1,0 +1,1 @@
+"""The HTTP API of the review room: everything that the console does, for programs too."""

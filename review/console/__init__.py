@@ -1,0 +1,1 @@
+"""The pages of the console: server-rendered, with small modules of JavaScript, over the API that programs have too."""

@@ -1,0 +1,58 @@
+"""Debian's Chromium, driven by Playwright: the pages as a person has them, errors of theirs included."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+_QUIET = [
+    "--no-sandbox",  # as root in a container
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def chromium_path() -> str | None:
+    """Where the browser is, if it is there: `make browser` installs it."""
+    return shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A running browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=_QUIET)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def clean_page(
+    browser: Browser, base_url: str, *, width: int = 1280, height: int = 720, expected: str = ""
+) -> Iterator[Page]:
+    """A page of a context of its own. What goes wrong in it fails the test: exceptions, refusals by the content
+    security policy, errors on the console unless they contain `expected`."""
+    context = browser.new_context(base_url=base_url, viewport={"width": width, "height": height})
+    context.set_default_timeout(10_000)
+    page = context.new_page()
+    wrong: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error" and not (expected and expected in message.text):
+            wrong.append(message.text)
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    try:
+        yield page
+    finally:
+        context.close()
+    assert not wrong, wrong
