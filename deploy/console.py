@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -70,8 +70,12 @@ async def console_app() -> AsyncIterator[FastAPI]:
         await door.close()
 
 
-async def serve() -> None:
-    """Until the process is asked to stop. Raises as `console_app`."""
+async def serve(started: Callable[[uvicorn.Server], None] = lambda _: None) -> None:
+    """Until the process is asked to stop. Raises as `console_app`.
+
+    Args:
+        started: is given the server before it listens: `should_exit` ends it.
+    """
     settings = ConsoleSettings()
     async with console_app() as app:
         server = uvicorn.Server(
@@ -88,5 +92,6 @@ async def serve() -> None:
                 lifespan="off",
             )
         )
+        started(server)
         log.info("console", address=f"http://{settings.host}:{settings.port}")
         await server.serve()

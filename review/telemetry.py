@@ -1,4 +1,4 @@
-"""The console's metrics: the queue as `/metrics` tells it."""
+"""The queue as `/metrics` tells it, of workers and of the console."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from review.figures import Figures
 from review.reconcile import Difference
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-_DEPTH = Gauge("tidegate_review_queue_depth", "Tasks that wait for a verdict, claimed ones included.")
-_OLDEST = Gauge("tidegate_review_oldest_seconds", "Age of the oldest of them.")
+_DEPTH = Gauge("tidegate_review_queue_tasks", "Tasks in the review queue, claimed ones included.")
+_OLDEST = Gauge("tidegate_review_oldest_seconds", "Age of the oldest task in the review queue.")
 _EXPIRED = Gauge("tidegate_review_expired_leases", "Leases that ran out, ever.")
 _DAMAGED = Gauge("tidegate_review_damaged_tasks", "Tasks that cannot be shown to anybody.")
-_MEMORY = Gauge("tidegate_review_memory_ratio", "Share of Valkey's maxmemory that nothing frees by itself.")
+_MEMORY = Gauge("tidegate_valkey_memory_ratio", "Share of Valkey's memory that nothing frees; 0: no limit.")
 _MISSING = Gauge("tidegate_review_missing_tasks", "Events that wait by the topics, and are not in the queue.")
 _OVERDUE = Gauge("tidegate_review_overdue_tasks", "Tasks in the queue whose verdict is on its topic.")
+_MISSING.set(float("nan"))  # until they are compared
+_OVERDUE.set(float("nan"))
 
 
 def count(figures: Figures) -> None:

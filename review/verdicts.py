@@ -136,8 +136,9 @@ class Copied:
 async def copy_verdict(queue: ReviewQueue, writer: VerdictWriter, verdict: Verdict, event_ids: Sequence[str]) -> Copied:
     """Give the same verdict on near-duplicates, each with a record of its own.
 
-    Left are audits, which need a blind look of their own, those of another taxonomy, and those that the reviewer may
-    not have. A failure in the middle leaves the rest waiting.
+    Those that the reviewer holds already, as the next ones of a page, are among them. Left are audits, which need a
+    blind look of their own, those of another taxonomy, and those that the reviewer may not have. A failure in the
+    middle leaves the rest waiting.
 
     Raises:
         VerdictError, QueueUnavailableError: as `give_verdict`; what was given before counts.
@@ -145,7 +146,7 @@ async def copy_verdict(queue: ReviewQueue, writer: VerdictWriter, verdict: Verdi
     given, left = [], {}
     for event_id in event_ids:
         try:
-            claim = await queue.take(event_id, verdict.reviewer)
+            claim = await _at_hand(queue, event_id, verdict.reviewer)
         except QueueUnavailableError:
             raise
         except QueueError as error:
@@ -163,6 +164,13 @@ async def copy_verdict(queue: ReviewQueue, writer: VerdictWriter, verdict: Verdi
         )
         given.append(event_id)
     return Copied(tuple(given), left)
+
+
+async def _at_hand(queue: ReviewQueue, event_id: str, reviewer: str) -> Claim:
+    task, entry = await queue.find(event_id)
+    if entry.held and entry.lease is not None and entry.lease.holder == reviewer and entry.lease.kind is None:
+        return Claim(task, entry, entry.lease)
+    return await queue.take(event_id, reviewer)
 
 
 async def take_back(

@@ -14,6 +14,7 @@ import structlog
 
 from calibration import outcome
 from calibration.gate import Gate
+from review import telemetry as queue_telemetry
 from review.queue import QueueUnavailableError, ReviewQueue
 from worker import telemetry
 from worker.admission import Admission
@@ -255,9 +256,7 @@ class WorkerApp:
             except QueueUnavailableError as error:
                 log.warning("valkey unavailable", error=str(error))
             else:
-                telemetry.REVIEW_DEPTH.set(figures.depth)
-                telemetry.REVIEW_OLDEST.set(figures.oldest_s)
-                telemetry.VALKEY_MEMORY.set(figures.memory_ratio)
+                queue_telemetry.count(figures)
                 stream.admit(admission.admits(figures.memory_ratio))
             await asyncio.sleep(_WATCH_S)
 

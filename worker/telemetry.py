@@ -68,10 +68,7 @@ SECOND_LOOK_SAMPLES = Counter(
     ["result"],
 )
 
-# Review and gate
-REVIEW_DEPTH = Gauge("tidegate_review_queue_tasks", "Tasks in the review queue, claimed ones included.")
-REVIEW_OLDEST = Gauge("tidegate_review_oldest_seconds", "Age of the oldest task in the review queue.")
-VALKEY_MEMORY = Gauge("tidegate_valkey_memory_ratio", "Share of Valkey's memory that nothing frees; 0: no limit.")
+# Admission and gate; the queue itself is in review.telemetry
 ADMITTING = Gauge("tidegate_admitting", "0 while no events are taken because Valkey is nearly full, else 1.")
 GATE_CERTIFIED = Gauge(
     "tidegate_gate_certified", "1 while the gate in force holds a valid certificate, else 0.", ["taxonomy"]

@@ -51,9 +51,11 @@ class AccessSettings(BaseSettings):
     write_timeout_s: float = Field(10.0, gt=0, description="of connecting to Kafka, and of one acknowledgement")
 
     @model_validator(mode="after")
-    def _idle_within_longest(self) -> Self:
+    def _fit_together(self) -> Self:
         if self.session_idle_s > self.session_longest_s:
             raise ValueError("session_idle_s must not be above session_longest_s")
+        if self.password_memory_kib < 8 * self.password_lanes:
+            raise ValueError("password_memory_kib must be at least 8 for each of the password_lanes")
         return self
 
 

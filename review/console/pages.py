@@ -148,17 +148,10 @@ async def me(request: Request, who: Annotated[Visitor, Depends(signed_in)]) -> R
 
 
 def _mount(page: Page) -> None:
-    async def show(
-        request: Request,
-        at: AtHand,
-        who: Annotated[Visitor, Depends(require(page.permission, logged=False))],
-    ) -> Response:
-        return _page(
-            request,
-            who,
-            f"{page.path[1:]}.html",
-            heartbeat_s=at.review.lease_s / 5,
-        )
+    allowed = Depends(require(page.permission, logged=False))
+
+    async def show(request: Request, at: AtHand, who: Visitor = allowed) -> Response:
+        return _page(request, who, f"{page.path[1:]}.html", heartbeat_s=at.review.lease_s / 5)
 
     router.get(page.path, name=page.name)(show)
 

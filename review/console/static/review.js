@@ -1,6 +1,7 @@
 // The moderator's page: one task at a time, the next ones claimed and loaded ahead, every action by key or button.
 
 import { Away, get, imageOf, post, put } from "/static/api.js";
+import { el, page, percent, span } from "/static/dom.js";
 import { Outbox } from "/static/outbox.js";
 import { Pace } from "/static/pace.js";
 import { Viewer } from "/static/viewer.js";
@@ -9,8 +10,6 @@ const AHEAD = 3; // tasks held at once, the shown one included
 const EMPTY_MS = 4_000;
 const LETTERS = "1234567890qwrtyuiopdfjklxv"; // those that are no action's
 
-const el = (id) => document.getElementById(id);
-const page = JSON.parse(el("page").textContent);
 const preferences = page.preferences;
 const viewer = new Viewer(el("stage"), el("image"), el("image-note"));
 const pace = new Pace(preferences.break_minutes);
@@ -30,7 +29,9 @@ const outbox = new Outbox({
       showPace();
       return;
     }
-    if (answer.copied_to.length) say(`${answer.copied_to.length} near-duplicates have the same verdict.`);
+    const left = Object.keys(answer.left).length;
+    if (answer.copied_to.length || left)
+      tell(`${answer.copied_to.length} near-duplicates have the same verdict${left ? `; ${left} are left for a look of their own` : ""}.`);
   },
   waiting(count, why = "The server does not answer.") {
     const away = count > 0;
@@ -49,6 +50,14 @@ function warn(sentence) {
   close.addEventListener("click", () => item.remove());
   item.append(close);
   el("notices").append(item);
+}
+
+/** What is worth seeing, but asks for nothing. */
+function tell(sentence) {
+  el("told").textContent = sentence;
+  el("told").hidden = false;
+  clearTimeout(tell.ends);
+  tell.ends = setTimeout(() => (el("told").hidden = true), 8_000);
 }
 
 function say(sentence) {
@@ -222,14 +231,6 @@ async function showAlike(claim) {
   );
 }
 
-const percent = (share) => `${(100 * share).toFixed(share > 0.995 ? 1 : 0)} %`;
-
-function span(seconds) {
-  if (seconds < 90) return `${Math.round(seconds)} s`;
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${(seconds / 3600).toFixed(seconds < 36_000 ? 1 : 0)} h`;
-}
-
 // ---- actions
 
 function choose(label) {
@@ -255,6 +256,8 @@ function submit() {
   };
   last = body;
   held.shift();
+  const copied = new Set(body.copy_to);
+  held.splice(0, held.length, ...held.filter(({ task }) => !copied.has(task.event_id)));
   pace.decided(seconds);
   outbox.give({ body });
   show();
@@ -268,7 +271,7 @@ async function part(path, sentence, more = {}) {
   if (!claim) return;
   try {
     await post(path, { event_id: claim.task.event_id, token: claim.lease.token, ...more });
-    say(sentence);
+    tell(sentence);
   } catch (error) {
     warn(`${claim.task.event_id}: ${error.message}`);
     if (error instanceof Away) return; // it stays on the page
@@ -290,14 +293,14 @@ const actions = {
   transfer: () => withNote("Transfer: to which reviewer?", (to) =>
     part("/api/v1/transfers", `Handed to ${to}.`, { to })),
   undo: async () => {
-    if (!last) return say("There is nothing to take back.");
+    if (!last) return tell("There is nothing to take back.");
     await outbox.send();
     try {
       const claim = await post("/api/v1/undos", { event_id: last.event_id });
       last = null;
       pace.taken_back();
       take(claim, { first: true });
-      say("Your last verdict is taken back: decide again.");
+      tell("Your last verdict is taken back: decide again.");
     } catch (error) {
       warn(error.message);
     }
