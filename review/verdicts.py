@@ -8,7 +8,7 @@ Both were given by a person who saw the image, and a verdict is self-contained, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from kafka.errors import KafkaError
@@ -18,6 +18,7 @@ from review.durable import DurableWriter
 from review.lease import (
     AlreadyDecidedError,
     Claim,
+    Lease,
     NotWaitingError,
     QueueError,
     UndoRefusedError,
@@ -110,18 +111,31 @@ async def give_verdict(
     return verdict
 
 
-async def given_before(queue: ReviewQueue, event_id: str, token: int, reviewer: str, label: str | None) -> bool:
-    """Whether this very verdict was recorded already, as far back as it could be taken back."""
+async def given_before(
+    queue: ReviewQueue, event_id: str, token: int, reviewer: str, label: str | None, note: str | None = None
+) -> Verdict | None:
+    """This very verdict, where it was recorded already, as far back as it could be taken back; else None.
+
+    Raises:
+        QueueUnavailableError: Valkey does not serve.
+    """
     try:
-        answers = (await queue.find(event_id))[1].answers
+        task, entry = await queue.find(event_id)
     except AlreadyDecidedError:
         try:
-            answers = (await queue.undoable(event_id, reviewer)).entry.answers
+            undoable = await queue.undoable(event_id, reviewer)
         except (UndoRefusedError, NotWaitingError):
-            return False
+            return None
+        task, entry = undoable.task, undoable.entry
     except NotWaitingError:
-        return False
-    return any((each.reviewer, each.token, each.label) == (reviewer, token, label) for each in answers)
+        return None
+    said = next(
+        (each for each in entry.answers if (each.reviewer, each.token, each.label) == (reviewer, token, label)), None
+    )
+    if said is None:
+        return None
+    then = replace(entry, at=said.at, answers=entry.answers[: entry.answers.index(said)])
+    return _verdict(Claim(task, then, Lease(reviewer, token, said.at, said.at)), label, note, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ router = APIRouter(tags=["tasks"], route_class=LoggedRoute)
 _NO_TASK: dict[int | str, dict[str, Any]] = {204: {"description": "Nothing waits that the caller may have."}}
 _JPEG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": {}}}}
 _SIMILAR = 200
+_HELD = 1_000
 
 
 @router.post("/claims", status_code=201, response_model=ClaimView, responses=_NO_TASK)
@@ -71,16 +72,7 @@ async def held_claims(
     at: AtHand, who: Annotated[Visitor, Depends(require(Permission.CLAIM, logged=False))]
 ) -> list[ClaimView]:
     """What the caller holds already: a page that was reloaded, or a server that was started anew, goes on with it."""
-    mine = []
-    for entry in await at.queue.claimed(1_000):
-        if entry.held and entry.lease is not None and entry.lease.holder == who.name and entry.lease.kind is None:
-            try:
-                task, now = await at.queue.find(entry.event_id)
-            except NotWaitingError:
-                continue  # decided meanwhile
-            if now.held and now.lease is not None and now.lease.holder == who.name:
-                mine.append(claim_view(Claim(task, now, now.lease)))
-    return sorted(mine, key=lambda each: each.lease.token or 0)
+    return [claim_view(each) for each in await _held_by(at, who)]
 
 
 @router.post("/heartbeats")
@@ -120,9 +112,10 @@ async def verdict(
         )
     except (NotHeldError, NotWaitingError):
         # The answer to this very request was lost on its way before.
-        if await given_before(at.queue, said.event_id, said.token, who.name, said.label):
-            return VerdictView(event_id=said.event_id, label=said.label)
-        raise
+        repeated = await given_before(at.queue, said.event_id, said.token, who.name, said.label, said.note)
+        if repeated is None:
+            raise
+        given = repeated
     if not said.copy_to:
         return VerdictView(event_id=given.event_id, label=given.label)
     copied = await copy_verdict(at.queue, at.writer, given, said.copy_to)
@@ -198,10 +191,14 @@ async def force(
 async def similar(
     event_id: AskedEvent, at: AtHand, who: Annotated[Visitor, Depends(require(Permission.SEE_TASK, logged=False))]
 ) -> list[SimilarTask]:
-    """Waiting tasks whose images look like this one's, nearest first."""
-    return [
-        SimilarTask(event_id=name, distance=distance) for name, distance in await at.queue.similar(event_id, _SIMILAR)
-    ]
+    """Tasks that wait, or that the caller holds, whose images look like this one's, nearest first."""
+    alike = dict(await at.queue.similar(event_id, _SIMILAR))
+    task, _ = await at.queue.find(event_id)
+    for mine in await _held_by(at, who):
+        bits = _distance(task.pdq, mine.task.pdq)
+        if mine.task.event_id != event_id and bits is not None and bits <= at.review.near_duplicate_bits:
+            alike[mine.task.event_id] = bits
+    return [SimilarTask(event_id=name, distance=alike[name]) for name in sorted(alike, key=lambda name: alike[name])]
 
 
 @router.get("/history")
@@ -227,6 +224,25 @@ async def image(
     who.seen.append(event_id)
     content = await at.images.jpeg((await _task(at, event_id)).image)
     return Response(content, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
+
+
+async def _held_by(at: Parts, who: Visitor) -> list[Claim]:
+    """What the caller works on, in the order of claiming; without what they put on hold."""
+    mine = []
+    for entry in await at.queue.claimed(_HELD):
+        if entry.held and entry.lease is not None and entry.lease.holder == who.name and entry.lease.kind is None:
+            try:
+                task, now = await at.queue.find(entry.event_id)
+            except NotWaitingError:
+                continue  # decided meanwhile
+            if now.held and now.lease is not None and now.lease.holder == who.name:
+                mine.append(Claim(task, now, now.lease))
+    return sorted(mine, key=lambda claim: claim.lease.token)
+
+
+def _distance(one: str | None, other: str | None) -> int | None:
+    """Bits in which two perceptual hashes differ; None where there are not two."""
+    return None if one is None or other is None else (int(one, 16) ^ int(other, 16)).bit_count()
 
 
 async def _task(at: Parts, event_id: str) -> ReviewTask:

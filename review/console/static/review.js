@@ -87,6 +87,7 @@ async function fill() {
     setTimeout(fill, EMPTY_MS);
   } finally {
     filling = false;
+    showPace();
   }
 }
 
@@ -163,7 +164,7 @@ function showReading(task) {
   if (!known) return;
   el("model-label").textContent = task.label ?? "no answer that could be read";
   el("model-reason").textContent = task.reason.replaceAll("_", " ");
-  el("model-score").textContent = task.probability == null ? "not calibrated" : percent(task.probability);
+  el("model-score").textContent = task.probability == null ? "not calibrated" : `right with ${percent(task.probability)}`;
   el("alternatives").replaceChildren(
     ...(task.alternatives || []).slice(0, 5).map(({ label, probability }) => {
       const row = document.createElement("li");
@@ -383,7 +384,7 @@ reveal.addEventListener("keydown", (event) => event.key === " " && viewer.reveal
 // ---- leases, pace, breaks
 
 async function beat() {
-  if (!held.length) return;
+  if (!held.length) return fill();
   const claims = held.map(({ task, lease }) => ({ event_id: task.event_id, token: lease.token }));
   let answers;
   try {
@@ -412,6 +413,7 @@ async function beat() {
 function showPace() {
   el("count").textContent = String(pace.count);
   el("median").textContent = pace.median === null ? "–" : `${pace.median.toFixed(1)} s`;
+  el("ahead").textContent = String(Math.max(0, held.length - 1));
   el("worked").textContent = `${pace.minutes} min`;
 }
 
@@ -441,8 +443,11 @@ el("which").addEventListener("change", () => {
   giveBack();
   fill();
 });
-addEventListener("pagehide", giveBack);
+// Who leaves the page finds their tasks again for as long as the leases hold; who signs out gives them back.
+document.querySelector("form.who").addEventListener("submit", giveBack);
 setInterval(beat, page.heartbeat_s * 1000);
+addEventListener("online", beat);
+document.addEventListener("visibilitychange", () => document.hidden || beat()); // a page that slept asks at once
 
 /** What may be chosen to work on: what waits now. */
 function showChoices(figures) {

@@ -1,6 +1,9 @@
 // The image: blurred and grey until the moderator reveals it, zoomed by keys, wheel or pinch, moved by dragging.
 
+import { Away, get } from "/static/api.js";
+
 const LARGEST = 8;
+const AGAIN_MS = 1_000;
 
 export class Viewer {
   constructor(stage, image, note) {
@@ -9,7 +12,7 @@ export class Viewer {
     this.note = note;
     this.scale = 1;
     this.x = this.y = 0;
-    image.addEventListener("error", () => this.missing());
+    image.addEventListener("error", () => this.missing(image.getAttribute("src")));
     image.addEventListener("load", () => (this.note.hidden = true));
     stage.addEventListener("wheel", (event) => {
       event.preventDefault();
@@ -37,12 +40,26 @@ export class Viewer {
     else this.image.removeAttribute("src");
   }
 
-  missing() {
-    if (!this.image.getAttribute("src")) return;
+  /** Say why there is no image, in the server's own words; where it did not answer, try again. */
+  async missing(source) {
+    if (!source) return;
     this.image.hidden = true;
+    let sentence = null;
+    try {
+      await get(source);
+    } catch (error) {
+      if (!(error instanceof Away)) sentence = `The image cannot be had: ${error.message}. Skip it, or say that you cannot tell.`;
+    }
+    if (this.image.getAttribute("src") !== source) return;
     this.note.hidden = false;
-    this.note.textContent =
-      "The image cannot be had: it may be gone, or too old to be kept. Skip it, or say that you cannot tell.";
+    this.note.textContent = sentence ?? "The image has not come: the server does not answer. It is asked again.";
+    if (sentence === null) setTimeout(() => this.again(source), AGAIN_MS);
+  }
+
+  again(source) {
+    if (this.image.getAttribute("src") !== source) return;
+    this.image.src = source;
+    this.image.hidden = false;
   }
 
   veil({ blur, grey }) {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -11,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import httpx
 import pytest
@@ -20,7 +23,7 @@ from PIL import Image, ImageDraw
 from playwright.sync_api import Browser, Page
 
 from calibration.settings import KafkaSettings
-from deploy.local import free_port
+from deploy.local import die_with_parent, free_port
 from review.access.account import Account
 from review.access.accounts import AccountBook, new_generation
 from review.access.passwords import Passwords
@@ -132,11 +135,14 @@ class Platform:
         return client
 
     @contextmanager
-    def page(self, browser: Browser, name: str, path: str = "/", **options: object) -> Iterator[Page]:
-        """A page of somebody who has signed in."""
+    def page(
+        self, browser: Browser, name: str, path: str = "/", at: str | None = None, **options: object
+    ) -> Iterator[Page]:
+        """A page of somebody who has signed in; `at`: of another console of the same platform."""
+        url = at or self.url
         with closing(self.client(name)) as client:
-            cookies = [{"name": each.name, "value": each.value or "", "url": self.url} for each in client.cookies.jar]
-        with clean_page(browser, self.url, **options) as page:  # type: ignore[arg-type]  # of clean_page
+            cookies = [{"name": each.name, "value": each.value or "", "url": url} for each in client.cookies.jar]
+        with clean_page(browser, url, **options) as page:  # type: ignore[arg-type]  # of clean_page
             page.context.add_cookies(cookies)  # type: ignore[arg-type]  # as Playwright has them
             page.goto(path)
             yield page
@@ -191,6 +197,28 @@ def run(work: Coroutine[Any, Any, _Answer]) -> _Answer:
         return thread.submit(asyncio.run, work).result()
 
 
-def shell(platform: Platform) -> dict[str, str]:
-    """The environment of a process of its own."""
-    return {**os.environ, **platform.environment}
+class ConsoleProcess:
+    """`tidegate console` as a process of its own, beside the one in this process."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = {**os.environ, **platform.environment, "TIDEGATE_CONSOLE_PORT": str(self.port)}
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = die_with_parent([sys.executable, "-m", "deploy.cli", "console"])
+        self._process = subprocess.Popen(command, env=self._environment)
+        answers(self.url)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill()

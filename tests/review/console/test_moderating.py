@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+import redis
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Route, expect
 
+from calibration.ledger.topic import publish
 from review.queue import ReviewQueue
+from review.reconcile import rebuild
 from review.task import Verdict
-from review.truth import records
+from review.truth import Truth, records
 from tests.review.console.browser import clean_page
-from tests.review.console.platform import PASSWORD, Platform
+from tests.review.console.platform import PASSWORD, ConsoleProcess, Platform
 from tests.review.tasks import LABELS, blind_task, make_task
 
 
@@ -33,7 +39,7 @@ def verdicts(platform: Platform, *events: str) -> list[Verdict]:
 def shown(page: Page, event_id: str) -> None:
     """That this task, and its image, is on the page."""
     expect(page.locator("#event")).to_have_text(event_id)
-    page.wait_for_function("document.getElementById('image').naturalWidth > 0")
+    expect(page.locator("#image")).to_have_js_property("naturalWidth", 640)
 
 
 def test_an_hour_by_keyboard(browser: Browser, platform: Platform) -> None:
@@ -137,6 +143,7 @@ def test_two_people_on_one_task(browser: Browser, platform: Platform) -> None:
             await queue.transfer("race-1", entry.lease.token, "bob", "yours")
 
         platform.queue(taken)
+        bob.evaluate("dispatchEvent(new Event('online'))")
         expect(bob.locator("#event")).to_have_text("race-1")
         with ada.expect_response("**/api/v1/verdicts") as refused:
             ada.keyboard.press("1")
@@ -144,9 +151,9 @@ def test_two_people_on_one_task(browser: Browser, platform: Platform) -> None:
         assert refused.value.status == 409
         expect(ada.locator("#notices")).to_contain_text("bob holds it now. Your verdict was not recorded.")
         bob.keyboard.press("2")
-        bob.keyboard.press("Enter")
+        with bob.expect_response("**/api/v1/verdicts"):
+            bob.keyboard.press("Enter")
         expect(bob.locator("#empty")).to_be_visible()
-        bob.wait_for_function("JSON.parse(sessionStorage.getItem('tidegate-verdicts') || '[]').length === 0")
     assert [(each.reviewer, each.label) for each in verdicts(platform, "race-1")] == [("bob", LABELS[1])]
 
 
@@ -175,3 +182,127 @@ def test_near_duplicates_take_the_same_verdict(browser: Browser, platform: Platf
         ("alike-1", "alike-0"),
         ("alike-2", "alike-0"),
     }
+
+
+def test_a_lease_that_runs_out(browser: Browser, platform: Platform) -> None:
+    """The page learns it with its next heartbeat, says so, and goes on with what it still holds."""
+    platform.put(make_task("late-1"), make_task("late-2", priority=10))
+    with platform.page(browser, "ada") as page:
+        shown(page, "late-1")
+
+        async def expired(queue: ReviewQueue) -> None:
+            _, entry = await queue.find("late-1")
+            assert entry.lease is not None
+            await queue.release("late-1", entry.lease.token)
+            assert (await queue.take("late-1", "bob")).lease.holder == "bob"
+
+        platform.queue(expired)
+        page.evaluate("dispatchEvent(new Event('online'))")  # what a page asks after it was away
+        expect(page.locator("#notices")).to_contain_text("bob holds it now. Nothing was recorded of it.")
+        shown(page, "late-2")
+
+
+def test_an_answer_that_is_lost(browser: Browser, platform: Platform) -> None:
+    """The verdict arrives, its answer does not: it is sent again, and there is one record."""
+    platform.put(make_task("lost-1"))
+    lost: list[str] = []
+
+    def lose(route: Route) -> None:
+        route.fetch()
+        lost.append(route.request.url)
+        route.abort()
+
+    with platform.page(browser, "ada", expected="ERR_FAILED") as page:
+        shown(page, "lost-1")
+        page.route("**/api/v1/verdicts", lose, times=1)
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        expect(page.locator("#connection")).to_contain_text("1 verdict waits here until it is taken.")
+        expect(page.locator("#connection")).to_be_hidden()
+        expect(page.locator("#notices")).to_be_empty()
+    assert lost
+    assert [each.label for each in verdicts(platform, "lost-1")] == [LABELS[0]]
+
+
+def test_the_server_is_killed_in_mid_verdict(browser: Browser, platform: Platform) -> None:
+    """The page says that verdicts wait, gives them to the next server, and has lost neither them nor its tasks."""
+    platform.put(*(make_task(f"killed-{n}", priority=90 - n) for n in range(3)))
+    with ConsoleProcess(platform) as server, platform.page(browser, "ada", at=server.url, expected="ERR_") as page:
+        shown(page, "killed-0")
+        expect(page.locator("#ahead")).to_have_text("2")
+        server.kill()
+        for _ in range(2):
+            page.keyboard.press("1")
+            page.keyboard.press("Enter")
+        shown(page, "killed-2")
+        expect(page.locator("#connection")).to_contain_text("2 verdicts wait here until")
+        server.start()
+        expect(page.locator("#connection")).to_be_hidden(timeout=20_000)
+        page.keyboard.press("2")
+        with page.expect_response("**/api/v1/verdicts"):
+            page.keyboard.press("Enter")
+        expect(page.locator("#notices")).to_be_empty()
+    said = verdicts(platform, "killed-0", "killed-1", "killed-2")
+    assert [(each.event_id, each.label) for each in said] == [
+        ("killed-0", LABELS[0]),
+        ("killed-1", LABELS[0]),
+        ("killed-2", LABELS[1]),
+    ]
+
+
+def test_valkey_is_flushed(browser: Browser, platform: Platform) -> None:
+    """Everybody is signed out. The verdict under way is kept in the page, and is refused after the rebuild by name."""
+    decisions = [make_task(f"flushed-{n}") for n in range(2)]
+    for decision in decisions:
+        record = json.dumps(decision.model_dump(mode="json") | {"route": "review"}).encode()
+        publish(platform.kafka, "decisions", decision.event_id, record)
+    platform.put(*decisions)
+    with platform.page(browser, "ada", expected="401|409") as page:
+        shown(page, "flushed-0")
+        with redis.Redis.from_url(platform.valkey.url) as client:
+            client.flushall()
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        expect(page).to_have_title("Sign in · Tidegate")
+        rebuilt = platform.queue(lambda queue: rebuild(Truth(platform.kafka, queue.wants_second_answer), queue))
+        assert rebuilt.added == 2
+        page.keyboard.type("ada")
+        page.keyboard.press("Tab")
+        page.keyboard.type(PASSWORD)
+        page.keyboard.press("Enter")
+        expect(page.locator("#notices")).to_contain_text("flushed-0: ")
+        expect(page.locator("#event")).to_have_text(re.compile("flushed-[01]"))
+        first = page.locator("#event").inner_text()
+        page.keyboard.press("1")
+        page.keyboard.press("Enter")
+        expect(page.locator("#event")).not_to_have_text(first)
+        page.keyboard.press("1")
+        with page.expect_response("**/api/v1/verdicts"):
+            page.keyboard.press("Enter")
+        expect(page.locator("#empty")).to_be_visible()
+    assert {(each.event_id, each.label) for each in verdicts(platform, "flushed-0", "flushed-1")} == {
+        ("flushed-0", LABELS[0]),
+        ("flushed-1", LABELS[0]),
+    }
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), [(1280, 720), (820, 1180)])
+def test_everybody_can_use_it(browser: Browser, platform: Platform, theme: str, width: int, height: int) -> None:
+    """axe finds nothing, at a desk and on a tablet, in the dark and in the light, and nothing hides beside the page."""
+    one, other = f"axe-{theme}-{width}", f"axe-{theme}-{width}-blind"
+    platform.put(make_task(one), blind_task(other))
+    with platform.page(browser, "ada", "/review", width=width, height=height) as page:
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of two words
+        for path in ("/review", "/queue"):
+            page.goto(path)
+            if path == "/review":
+                shown(page, one)
+            found = Axe().run(page)
+            assert not found.response["violations"], found.generate_report()
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.goto("/review")
+        shown(page, one)
+        assert page.locator("#submit").bounding_box() is not None
+        inside = page.evaluate("document.getElementById('submit').getBoundingClientRect().bottom <= innerHeight")
+        assert inside, "the verdict is given without scrolling"
