@@ -15,9 +15,9 @@ export function make(name, attributes = {}, ...children) {
   return node;
 }
 
-/** A table with a caption. `columns`: {title, of: (row) => text or node, number}. */
+/** A table with a caption. `columns`: {title, of: (row) => text or node, number, short: never broken}. */
 export function table(caption, columns, rows, { empty = "None." } = {}) {
-  const kind = (column) => ({ class: column.number ? "number" : null });
+  const kind = (column) => ({ class: (column.number && "number") || (column.short && "short") });
   const head = make("tr", {}, ...columns.map((column) => make("th", { scope: "col", ...kind(column) }, column.title)));
   const body = rows.length
     ? rows.map((row) => make("tr", {}, ...columns.map((column) => make("td", kind(column), column.of(row) ?? "–"))))

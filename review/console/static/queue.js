@@ -5,7 +5,7 @@ import { clock, count, el, figure, percent, problem, span, table, words } from "
 
 const EVERY_MS = 5_000;
 
-const expiries = { title: "Leases run out", of: (entry) => count(entry.expiries), number: true };
+const expiries = { title: "Expiries", of: (entry) => count(entry.expiries), number: true };
 const task = { title: "Task", of: (entry) => entry.event_id };
 
 function shares(caption, name, counts) {
@@ -39,8 +39,8 @@ async function renew() {
     el("entries").replaceChildren(
       table("Who holds what", [
         task,
-        { title: "Reviewer", of: (entry) => entry.lease.holder },
-        { title: "Until", of: (entry) => clock(entry.lease.deadline) },
+        { title: "Reviewer", of: (entry) => entry.lease.holder, short: true },
+        { title: "Until", of: (entry) => clock(entry.lease.deadline), short: true },
         { title: "On hold", of: (entry) => (entry.lease.kind === null ? "" : words(entry.lease.kind)) },
         expiries,
       ], entries.claimed, { empty: "Nobody holds anything." }),
@@ -49,7 +49,7 @@ async function renew() {
         { title: "Why", of: (entry) => (entry.lead ? "escalated" : `${entry.answers} answers differ`) },
         { title: "Note", of: (entry) => (entry.note ? `${entry.note.by}: ${entry.note.text}` : "") },
       ], entries.for_leads, { empty: "Nothing waits for a lead." }),
-      table("Next to be claimed", [task, { title: "Waits since", of: (entry) => clock(entry.since) }, expiries], entries.waiting, {
+      table("Next to be claimed", [task, { title: "Waits since", of: (entry) => clock(entry.since), short: true }, expiries], entries.waiting, {
         empty: "Nothing waits.",
       }),
     );
