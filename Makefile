@@ -37,8 +37,8 @@ browser:
 		$(if $(filter 0,$(shell id -u)),,sudo) apt-get update -qq && \
 		$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
-test: env browser ## every test that CI runs
-	@$(BIN)/pytest
+test: env browser ## every test that CI runs, in two processes
+	@$(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 test-heavy: env ## the long runs: many kills, everything in any order, a served vLLM
 	@$(BIN)/pytest -m heavy

@@ -104,6 +104,19 @@ def embedded_settings(bootstrap: str, valkey_url: str) -> dict[str, str]:
     }
 
 
+async def start_command(arguments: list[str], settings: Mapping[str, str], log: Path) -> asyncio.subprocess.Process:
+    """Start `tidegate` with these arguments and settings; what the environment sets besides reaches it too."""
+    with log.open("ab") as file:
+        return await asyncio.create_subprocess_exec(
+            *die_with_parent([sys.executable, "-m", "deploy.cli", "--log-format", "json", *arguments]),
+            env=os.environ | dict(settings),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,  # a Ctrl-C is for `tidegate up`, which asks for a drain
+        )
+
+
 class WorkerProcess:
     """The worker's process: the same `tidegate worker` that runs in production."""
 
@@ -119,16 +132,8 @@ class WorkerProcess:
     async def start(cls, settings: dict[str, str], log: Path) -> Self:
         """Start it with these settings; what the environment sets besides reaches it too."""
         port = free_port()
-        command = [sys.executable, "-m", "deploy.cli", "--log-format", "json", "worker"]
-        with log.open("ab") as file:
-            process = await asyncio.create_subprocess_exec(
-                *die_with_parent(command),
-                env=os.environ | {"TIDEGATE_WORKER_HOST": "127.0.0.1", "TIDEGATE_WORKER_PORT": str(port)} | settings,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,  # a Ctrl-C is for `tidegate up`, which asks for a drain
-            )
+        where = {"TIDEGATE_WORKER_HOST": "127.0.0.1", "TIDEGATE_WORKER_PORT": str(port)}
+        process = await start_command(["worker"], where | settings, log)
         return cls(process, log, port, aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)))
 
     @property

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from calibration.gate import Route
 from deploy.live import LiveView, PlainView, Snapshot, View
 from deploy.local import EmbeddedServerError
 from deploy.outcomes import Tally
+from deploy.people import people
 from deploy.rig import CHECKPOINT, Rig, rig
 from review.queue import Figures, QueueUnavailableError
 from worker.events import ImageEvent, InlineImage
@@ -63,8 +65,10 @@ def up(
 ) -> None:
     """Run everything on this machine: broker, Valkey, topics, a worker on a real model, a feeder, and a view of it all.
 
-    With --count, prints one JSON line {"events", "decisions", "dead_letters", "review", "auto_accept", "lost",
-    "duplicates", "seconds"} and exits 1 if anything is lost or doubled. TIDEGATE_* settings reach the worker.
+    Without --count the console is there, too, with an account for you, the ledger and the calibration loop: judge what
+    waits, publish a policy, and see the gate open. With --count, prints one JSON line {"events", "decisions",
+    "dead_letters", "review", "auto_accept", "lost", "duplicates", "seconds"} and exits 1 if anything is lost or
+    doubled. TIDEGATE_* settings reach the worker.
     """
     plan = Plan(count, images, rate, seed, plain or not sys.stderr.isatty(), uncertified_threshold, model, taxonomy)
     try:
@@ -91,7 +95,10 @@ class _Run:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         _say("starting the broker, Valkey and a worker; a model takes a minute to load on two cores")
         async with rig(self._worker_settings(), usual_ports=True) as system:
-            await self._until_done(system)
+            async with (
+                people(system, self._worker_settings()) if self._plan.count is None else nullcontext(()) as known
+            ):
+                await self._until_done(system, known)
             _say("draining the worker")
             code, figures = await system.finish()
             return self._report(system, code, figures)
@@ -112,7 +119,7 @@ class _Run:
             settings["TIDEGATE_INTAKE_OBJECT_STORE"] = plan.images.resolve().as_uri()
         return settings
 
-    async def _until_done(self, system: Rig) -> None:
+    async def _until_done(self, system: Rig, known: tuple[tuple[str, str], ...]) -> None:
         counting = self._plan.count is not None
         rate = None if counting or self._plan.images is not None else self._plan.rate
         feeding = asyncio.create_task(feed(self._events(system.tally), system.kafka, rate=rate, note=_note))
@@ -120,7 +127,7 @@ class _Run:
         view: View = PlainView() if self._plan.plain else LiveView()
         with view:
             while not (self._stopping.is_set() or system.worker.ended or system.watch.error):
-                view.show(await _snapshot(system))
+                view.show(await _snapshot(system, known))
                 if feeding.done():
                     feeding.result()
                     if counting and not system.tally.waiting:
@@ -131,7 +138,7 @@ class _Run:
                     _say(f"nothing new for {_NEW_OUTCOME_S:.0f} s, giving up")
                     break
                 await asyncio.sleep(0.25)
-            view.show(await _snapshot(system))
+            view.show(await _snapshot(system, known))
         feeding.cancel()
         await asyncio.wait([feeding])
 
@@ -187,15 +194,16 @@ def _scene_events(seed: int, taxonomy: str) -> Iterator[ImageEvent]:
         )
 
 
-async def _snapshot(system: Rig) -> Snapshot:
+async def _snapshot(system: Rig, known: tuple[tuple[str, str], ...]) -> Snapshot:
     try:
         figures: Figures | None = await system.queue.figures()
     except QueueUnavailableError:
         figures = None
     addresses = (
+        *known,
         ("Kafka", f"TIDEGATE_KAFKA_BOOTSTRAP_SERVERS={system.broker.bootstrap}"),
         ("Valkey", f"TIDEGATE_VALKEY_URL={system.valkey.url}"),
-        ("review", "tidegate review next, in a second terminal (set these two if they are not the usual ports)"),
+        ("terminal", "tidegate review next, in a second terminal (set these two if they are not the usual ports)"),
         ("log", str(system.folder / "worker.log")),
     )
     return Snapshot(worker=await system.worker.state(), tally=system.tally, figures=figures, addresses=addresses)

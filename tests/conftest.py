@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from tests.apache import ApacheKafka
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in two processes, a module stays in one, and so do all with the engine or Apache Kafka."""
+    for item in items:
+        heavy = "engine or apache" if item.get_closest_marker("engine") or item.get_closest_marker("apache") else None
+        item.add_marker(pytest.mark.xdist_group(heavy or item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_settings_from_outside() -> Iterator[None]:
     """What a developer's shell says about their own cluster has no say in the tests."""

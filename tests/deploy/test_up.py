@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from PIL import Image
 
@@ -118,11 +120,14 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until_decisions(process: subprocess.Popen[str]) -> None:
+def until_decisions(process: subprocess.Popen[str]) -> str:
+    """What it said until then."""
     assert process.stderr is not None
+    said = ""
     for line in process.stderr:
+        said += line
         if "decided" in line and "decided 0" not in line:
-            return
+            return said
     pytest.fail("it ended before the first decision")
 
 
@@ -132,7 +137,7 @@ def test_ctrl_c_drains_and_leaves_nothing_behind(
 ) -> None:
     until_decisions(running)
     servers = children(running)
-    assert len(servers) == 3  # broker, Valkey, worker
+    assert len(servers) == 5  # broker, Valkey, worker, console, calibration
     running.send_signal(number)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 0, errors
@@ -140,8 +145,18 @@ def test_ctrl_c_drains_and_leaves_nothing_behind(
     assert not list(tmp_path.glob("tidegate-*"))
 
 
-def test_even_a_kill_leaves_no_process_behind(running: subprocess.Popen[str]) -> None:
-    until_decisions(running)
+def test_the_console_lets_in_whom_it_names_and_even_a_kill_leaves_no_process_behind(
+    running: subprocess.Popen[str],
+) -> None:
+    found = re.search(r"console +(http://\S+) \(name: (\S+), password: (\S+)\)", until_decisions(running))
+    assert found is not None
+    address, name, password = found.groups()
+    with httpx.Client(base_url=address, transport=httpx.HTTPTransport(retries=20)) as client:
+        signed_in = client.post("/api/v1/sessions", json={"name": name, "password": password})
+        client.headers["x-csrf-token"] = signed_in.json()["csrf_token"]
+        task = client.post("/api/v1/claims", json={}).json()["task"]
+        image = client.get("/api/v1/image", params={"event_id": task["event_id"]})
+        assert image.headers["content-type"] == "image/jpeg"
     servers = children(running)
     running.kill()
     eventually(lambda: not any(alive(pid) for pid in servers), 20)
