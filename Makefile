@@ -55,6 +55,7 @@ format: env ## rewrite in the house style
 bench: env ## what the README claims, one JSON line each
 	@$(BIN)/tidegate bench calibration
 	@$(BIN)/tidegate bench certificate
+	@$(BIN)/tidegate bench console
 	@$(BIN)/tidegate bench loop
 	@$(BIN)/tidegate bench gate
 	@$(BIN)/tidegate bench overhead

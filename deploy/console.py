@@ -28,8 +28,11 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def console_app() -> AsyncIterator[FastAPI]:
+async def console_app(desk_kind: type[Desk] = Desk) -> AsyncIterator[FastAPI]:
     """The application on the settings of the environment, started; everything is closed at the end.
+
+    Args:
+        desk_kind: what answers analysts.
 
     Raises:
         AccessUnavailableError: the accounts cannot be read. IntakeError: images cannot be shown.
@@ -41,7 +44,7 @@ async def console_app() -> AsyncIterator[FastAPI]:
     queue = ReviewQueue(valkey, review)
     writer = VerdictWriter(kafka)
     images = DisplayImages(IntakeSettings(), kafka)
-    desk = Desk(kafka, ledger, loop, console)
+    desk = desk_kind(kafka, ledger, loop, console)
     upkeep = Upkeep(kafka, queue, console)
     parts = Parts(
         kafka=kafka,
@@ -70,14 +73,15 @@ async def console_app() -> AsyncIterator[FastAPI]:
         await door.close()
 
 
-async def serve(started: Callable[[uvicorn.Server], None] = lambda _: None) -> None:
+async def serve(started: Callable[[uvicorn.Server], None] = lambda _: None, desk_kind: type[Desk] = Desk) -> None:
     """Until the process is asked to stop. Raises as `console_app`.
 
     Args:
         started: is given the server before it listens: `should_exit` ends it.
+        desk_kind: what answers analysts.
     """
     settings = ConsoleSettings()
-    async with console_app() as app:
+    async with console_app(desk_kind) as app:
         server = uvicorn.Server(
             uvicorn.Config(
                 app,

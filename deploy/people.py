@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 
+from calibration.settings import KafkaSettings
 from deploy.local import free_port, is_free
 from deploy.rig import Rig, embedded_settings, start_command
-from review.access.account import Account
+from review.access.account import Account, Preferences
 from review.access.accounts import AccountBook, new_generation
 from review.access.passwords import Passwords
 from review.access.roles import Role
@@ -46,7 +47,7 @@ async def people(system: Rig, settings: Mapping[str, str]) -> AsyncIterator[tupl
         | dict(settings)
     )
     password = secrets.token_urlsafe(9)
-    await _add(system, password)
+    await add_account(system.kafka, _NAME, password, frozenset(Role))  # on one's own machine one is all of them
     running = [
         await start_command(list(command), environment, system.folder / f"{command[0]}.log")
         for command in (("console",), ("calibrate", "run"))
@@ -68,22 +69,29 @@ async def people(system: Rig, settings: Mapping[str, str]) -> AsyncIterator[tupl
                 await process.wait()
 
 
-async def _add(system: Rig, password: str) -> None:
-    """An account that may do everything: on one's own machine one is all of them."""
-    settings, writer = AccessSettings(), DurableWriter(system.kafka)
-    passwords, book = Passwords(settings), AccountBook(system.kafka, writer)
+async def add_account(
+    kafka: KafkaSettings, name: str, password: str, roles: frozenset[Role], preferences: Preferences | None = None
+) -> None:
+    """An account on an installation that nobody else administers meanwhile.
+
+    Raises:
+        AccessError: it cannot be read whether there is one, or it cannot be added.
+    """
+    passwords, writer = Passwords(AccessSettings()), DurableWriter(kafka)
+    book = AccountBook(kafka, writer)
     now = datetime.now(UTC)
     try:
         await book.start()
         await book.add(
             Account(
-                name=_NAME,
-                roles=frozenset(Role),
-                password_hash=await passwords.hash(_NAME, password),
+                name=name,
+                roles=roles,
+                password_hash=await passwords.hash(name, password),
+                preferences=preferences or Preferences(),
                 generation=new_generation(),
                 created_at=now,
                 changed_at=now,
-                changed_by="tidegate up",
+                changed_by="tidegate",
             )
         )
     finally:

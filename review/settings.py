@@ -63,6 +63,9 @@ class ConsoleSettings(BaseSettings):
     trusted_proxies: str = Field(
         "", description="addresses of proxies, comma-separated, that may say whom they ask for (X-Forwarded-For)"
     )
+    ahead: int = Field(
+        3, ge=1, le=20, description="tasks that a reviewer's page holds at once; all but the shown one are loaded ahead"
+    )
     policies_need_approval: bool = Field(
         False, description="whether a second person must approve a policy before it is published"
     )

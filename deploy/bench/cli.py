@@ -8,7 +8,19 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-_NAMES = ("calibration", "certificate", "gate", "loop", "overhead", "queue", "signals", "training", "what-if", "worker")
+_NAMES = (
+    "calibration",
+    "certificate",
+    "console",
+    "gate",
+    "loop",
+    "overhead",
+    "queue",
+    "signals",
+    "training",
+    "what-if",
+    "worker",
+)
 """Of modules here, and of the function in each that is the command; with an underscore for each hyphen."""
 
 

@@ -7,7 +7,7 @@ import resource
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
@@ -55,24 +55,11 @@ def what_if(
     else this fails; coverage_error is the largest difference in coverage.
     """
     rng = np.random.default_rng(0)
-    world = World()
-    calibrator, earlier = _calibrator(world, rng)
-    policy = Policy(policy_id="bench", taxonomy="bench", created_at=START, max_error=0.05, error_cost=4.0)
-    started = time.perf_counter()
-    evidence = _labels_at_hand(world, rng, calibrator, earlier, labels, min(rows, _MOST_TRAFFIC))
-    gate = Gate(
-        gate_id="bench",
-        created_at=START,
-        policy=policy,
-        calibrator=calibrator,
-        rule=CertifiedThresholds(promises=evidence.certify(policy, planned=True)),
-    )
-    terrain, flat, making_s = _prepared(world, rng, rows, policy, gate, evidence)
-    prepare_s = time.perf_counter() - started - making_s
+    policy, evidence, terrain, flat, prepare_s = surveyed(rng, rows, labels)
     whole, certificate, counting, scanning, coverage, busy = [], [], [], [], [], []
     off = 0.0
     for number in range(questions):
-        question = _question(rng)
+        question = drawn_question(rng)
         asked = question.policy(policy, terrain.labels, START)
         busy_before = time.thread_time()
         before = time.perf_counter()
@@ -116,8 +103,37 @@ def what_if(
     typer.echo(json.dumps(result))
 
 
+class Surveyed(NamedTuple):
+    """A survey of invented readings, and what it was made of."""
+
+    policy: Policy
+    evidence: LabelsAtHand
+    terrain: Terrain
+    flat: Flat
+    prepare_s: float
+    """From signals to the survey."""
+
+
+def surveyed(rng: np.random.Generator, rows: int, labels: int) -> Surveyed:
+    """Four weeks of `rows` readings, of which `labels` were audited, under a gate that is certified on them."""
+    world = World()
+    calibrator, earlier = _calibrator(world, rng)
+    policy = Policy(policy_id="bench", taxonomy="bench", created_at=START, max_error=0.05, error_cost=4.0)
+    started = time.perf_counter()
+    evidence = _labels_at_hand(world, rng, calibrator, earlier, labels, min(rows, _MOST_TRAFFIC))
+    gate = Gate(
+        gate_id="bench",
+        created_at=START,
+        policy=policy,
+        calibrator=calibrator,
+        rule=CertifiedThresholds(promises=evidence.certify(policy, planned=True)),
+    )
+    terrain, flat, making_s = _prepared(world, rng, rows, policy, gate, evidence)
+    return Surveyed(policy, evidence, terrain, flat, time.perf_counter() - started - making_s)
+
+
 @dataclass(frozen=True)
-class _Flat:
+class Flat:
     """The same readings as they come, for the yardstick."""
 
     code: NDArray[np.int8]
@@ -134,7 +150,7 @@ class _Flat:
 
 def _prepared(
     world: World, rng: np.random.Generator, rows: int, policy: Policy, gate: Gate, evidence: LabelsAtHand
-) -> tuple[Terrain, _Flat, float]:
+) -> tuple[Terrain, Flat, float]:
     """The terrain, the flat copy, and the seconds that it took to invent the readings and to keep that copy."""
     until = START + timedelta(days=_DAYS)
     surveyor = Surveyor(START, until)
@@ -161,7 +177,7 @@ def _prepared(
     )
     started = time.perf_counter()
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return terrain, _Flat(*columns), making + time.perf_counter() - started
+    return terrain, Flat(*columns), making + time.perf_counter() - started
 
 
 def _calibrator(world: World, rng: np.random.Generator) -> tuple[Calibrator, Earlier]:
@@ -202,7 +218,7 @@ def _parsed_label(signals: SignalTable) -> NDArray[np.object_]:
     return np.where(signals.parsed, signals.label, "")
 
 
-def _question(rng: np.random.Generator) -> Question:
+def drawn_question(rng: np.random.Generator) -> Question:
     """All knobs at once, as nobody would turn them."""
     few = rng.choice(LABELS, 3, replace=False).tolist()
     return Question(

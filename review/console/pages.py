@@ -151,7 +151,7 @@ def _mount(page: Page) -> None:
     allowed = Depends(require(page.permission, logged=False))
 
     async def show(request: Request, at: AtHand, who: Visitor = allowed) -> Response:
-        return _page(request, who, f"{page.path[1:]}.html", heartbeat_s=at.review.lease_s / 5)
+        return _page(request, who, f"{page.path[1:]}.html", heartbeat_s=at.review.lease_s / 5, ahead=at.console.ahead)
 
     router.get(page.path, name=page.name)(show)
 

@@ -6,7 +6,6 @@ import { Outbox } from "/static/outbox.js";
 import { Pace } from "/static/pace.js";
 import { Viewer } from "/static/viewer.js";
 
-const AHEAD = 3; // tasks held at once, the shown one included
 const EMPTY_MS = 4_000;
 const LETTERS = "1234567890qwrtyuiopdfjklxv"; // those that are no action's
 
@@ -72,7 +71,7 @@ async function fill() {
   if (filling || onBreak) return;
   filling = true;
   try {
-    while (held.length < AHEAD) {
+    while (held.length < page.ahead) {
       const claim = await post("/api/v1/claims", filters());
       if (claim === null) break;
       if (!held.some(({ task }) => task.event_id === claim.task.event_id)) take(claim);

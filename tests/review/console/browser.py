@@ -1,38 +1,12 @@
-"""Debian's Chromium, driven by Playwright: the pages as a person has them, errors of theirs included."""
+"""Pages as a person has them, errors of theirs included."""
 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
-
-_QUIET = [
-    "--no-sandbox",  # as root in a container
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-def chromium_path() -> str | None:
-    """Where the browser is, if it is there: `make browser` installs it."""
-    return shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """A running browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=_QUIET)
-        try:
-            yield browser
-        finally:
-            browser.close()
+from playwright.sync_api import Browser, ConsoleMessage, Page
 
 
 @contextmanager

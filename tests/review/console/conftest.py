@@ -7,10 +7,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from calibration.settings import KafkaSettings
+from deploy.browser import chromium
 from deploy.local import EmbeddedBroker, EmbeddedValkey
 from review.access.roles import Role
 from review.settings import ValkeySettings
-from tests.review.console.browser import chromium
 from tests.review.console.platform import Platform, serving
 
 
