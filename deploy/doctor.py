@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +19,16 @@ import obstore
 import redis
 import typer
 from kafka.errors import KafkaError
+from pydantic import ValidationError
 from rich.console import Console
 
 from calibration.ledger.place import LedgerError, Place
+from calibration.ledger.topic import read_latest
 from calibration.settings import KafkaSettings, LedgerSettings
 from deploy.all_settings import settings_table, unknown_settings, wrong_settings
 from deploy.finding import Finding, State, findings_table, public
 from deploy.gates import gate_words
+from review.access.account import Account
 from review.settings import ValkeySettings
 from worker.gates.configured import ConfigurationError, configured_taxonomies
 from worker.settings import (
@@ -42,7 +46,7 @@ def doctor(
     settings: Annotated[bool, typer.Option("--settings", help="list every setting with its value and meaning")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="findings as JSON lines on stdout")] = False,
 ) -> None:
-    """Check settings, broker, topics, Valkey, model, images, gate and ledger, and say for each what to do.
+    """Check settings, broker, topics, Valkey, model, images, gate, ledger and accounts, and say for each what to do.
 
     Exits 1 if something is missing.
     """
@@ -75,6 +79,7 @@ def examine() -> Iterator[Finding]:
     away = any(finding.part == "broker" and finding.state == "missing" for finding in kafka)
     yield from _gate(GateSettings(), None if away else KafkaSettings())
     yield from _ledger(LedgerSettings())
+    yield from _console(None if away else KafkaSettings())
 
 
 def _kafka(kafka: KafkaSettings) -> Iterator[Finding]:
@@ -235,6 +240,38 @@ def _ledger(settings: LedgerSettings) -> Iterator[Finding]:
         yield Finding("ledger", "ok", f"{settings.path} can be written")
     else:
         yield Finding("ledger", "missing", f"{settings.path} cannot be written", "set TIDEGATE_LEDGER_PATH")
+
+
+def _console(kafka: KafkaSettings | None) -> Iterator[Finding]:
+    """Whether somebody can come in; a machine that has workers only needs none of it."""
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        advice = "pip install 'tidegate[console]' where the console is to run"
+        yield Finding("console", "warning", "its libraries are not installed", advice)
+        return
+    if kafka is None:
+        yield Finding("console", "warning", "its accounts are on the broker, which does not answer")
+        return
+    try:
+        records = read_latest(kafka, "accounts", _ANSWER_S)
+    except KafkaError as error:
+        yield Finding("console", "missing", _sentence(error), "tidegate topics apply")
+        return
+    accounts = [account for _, value in records.values() if (account := _account(value)) is not None]
+    found = f"{len(accounts)} accounts"
+    if len(accounts) < len(records):
+        yield Finding("console", "warning", f"{len(records) - len(accounts)} accounts cannot be read by this version")
+    if any(account.administers for account in accounts):
+        yield Finding("console", "ok", found)
+    else:
+        advice = "tidegate review users add NAME --role admin"
+        yield Finding("console", "warning", f"{found}, and nobody is an admin", advice)
+
+
+def _account(record: bytes) -> Account | None:
+    try:
+        return Account.model_validate_json(record)
+    except ValidationError:
+        return None
 
 
 def _version(distribution: str) -> str | None:
