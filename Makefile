@@ -8,7 +8,7 @@ UV := $(or $(shell command -v uv),.tools/bin/uv)
 COUNT ?=
 IMAGES ?=
 
-.PHONY: help env up browser test test-heavy lint format bench checkpoint lock clean
+.PHONY: help env up browser pictures test test-heavy lint format bench checkpoint lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ bench: env ## what the README claims, one JSON line each
 	@$(BIN)/tidegate bench training
 	@$(BIN)/tidegate bench what-if
 	@$(BIN)/tidegate bench worker
+
+pictures: env browser ## of every page of the console, for the documentation
+	@$(BIN)/python -m tests.review.console.pictures docs/pictures
 
 checkpoint: env ## train the tiny checkpoint again, all three stages (a quarter of an hour on two cores)
 	@$(BIN)/tidegate train all var/tiny --config tiny --out training/checkpoint

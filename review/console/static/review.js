@@ -1,13 +1,15 @@
 // The moderator's page: one task at a time, the next ones claimed and loaded ahead, every action by key or button.
 
 import { Away, get, imageOf, post, put } from "/static/api.js";
-import { el, page, percent, span } from "/static/dom.js";
+import { followQueue } from "/static/choices.js";
+import { el, make, page, span } from "/static/dom.js";
+import { keyOf, listen } from "/static/keys.js";
 import { Outbox } from "/static/outbox.js";
 import { Pace } from "/static/pace.js";
+import { showEarlier, showHistory, showReading, showSaid } from "/static/task.js";
 import { Viewer } from "/static/viewer.js";
 
 const EMPTY_MS = 4_000;
-const LETTERS = "1234567890qwrtyuiopdfjklxv"; // those that are no action's
 
 const preferences = page.preferences;
 const viewer = new Viewer(el("stage"), el("image"), el("image-note"));
@@ -128,22 +130,10 @@ function show() {
 
 function showLabels(labels) {
   const buttons = labels.map((label, index) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "label";
-    button.dataset.label = label;
-    button.setAttribute("aria-pressed", "false");
-    const key = LETTERS[index];
-    if (key) {
-      button.setAttribute("aria-keyshortcuts", key);
-      const hint = document.createElement("kbd");
-      hint.textContent = key;
-      hint.setAttribute("aria-hidden", "true");
-      button.append(hint);
-    }
-    button.append(label);
-    button.addEventListener("click", () => choose(label));
-    return button;
+    const key = keyOf(index) ?? null;
+    return make("button",
+      { type: "button", class: "label", "data-label": label, "aria-pressed": "false", "aria-keyshortcuts": key, onclick: () => choose(label) },
+      key && make("kbd", { "aria-hidden": "true" }, key), label);
   });
   el("labels").replaceChildren(...buttons);
   mark();
@@ -154,54 +144,6 @@ function mark() {
     button.setAttribute("aria-pressed", String(chosen === button.dataset.label));
   el("cannot-tell").setAttribute("aria-pressed", String(chosen === null));
   el("submit").disabled = chosen === undefined;
-}
-
-function showReading(task) {
-  const known = task.label !== undefined && !task.blind;
-  el("reading").hidden = !known;
-  el("blind").hidden = known;
-  if (!known) return;
-  el("model-label").textContent = task.label ?? "no answer that could be read";
-  el("model-reason").textContent = task.reason.replaceAll("_", " ");
-  el("model-score").textContent = task.probability == null ? "not calibrated" : `right with ${percent(task.probability)}`;
-  el("alternatives").replaceChildren(
-    ...(task.alternatives || []).slice(0, 5).map(({ label, probability }) => {
-      const row = document.createElement("li");
-      const meter = document.createElement("meter");
-      meter.value = probability;
-      meter.setAttribute("aria-label", `probability of ${label}`);
-      row.append(`${label} ${percent(probability)}`, meter);
-      return row;
-    }),
-  );
-  const sections = Object.entries(task.reasoning || {}).flatMap(([name, text]) => {
-    const term = document.createElement("dt");
-    const what = document.createElement("dd");
-    term.textContent = name;
-    what.textContent = text;
-    return [term, what];
-  });
-  el("sections").replaceChildren(...sections);
-}
-
-function showEarlier(answers) {
-  el("earlier").hidden = !answers.length;
-  el("answers").replaceChildren(
-    ...answers.map(({ reviewer, label }) => {
-      const row = document.createElement("li");
-      row.textContent = `${reviewer}: ${label ?? "cannot tell"}`;
-      return row;
-    }),
-  );
-}
-
-function showSaid({ note, forced, skips }) {
-  const parts = [];
-  if (note) parts.push(`${note.by}: ${note.text}`);
-  if (forced) parts.push("This review was asked for.");
-  if (skips) parts.push(`Skipped by ${skips}.`);
-  el("said").hidden = !parts.length;
-  el("said").textContent = parts.join(" ");
 }
 
 /** Near-duplicates that wait, and what was said of the same image: looked up while the image is looked at. */
@@ -221,14 +163,7 @@ async function showAlike(claim) {
   if (held[0] !== claim) return;
   el("alike").hidden = !alike.length;
   el("alike-count").textContent = String(alike.length);
-  el("history").hidden = !earlier.length;
-  el("history-list").replaceChildren(
-    ...earlier.map(({ event_id: eventId, reviewer, label, given_at: at }) => {
-      const row = document.createElement("li");
-      row.textContent = `${label ?? "cannot tell"}, by ${reviewer} on ${new Date(at).toLocaleDateString()} (${eventId})`;
-      return row;
-    }),
-  );
+  showHistory(earlier);
 }
 
 // ---- actions
@@ -346,32 +281,13 @@ function showPreferences() {
   document.querySelector('[data-action="grey"]').setAttribute("aria-pressed", String(preferences.grey));
 }
 
-// ---- keys
+// ---- keys and buttons
 
-const KEYS = {
-  Enter: "submit", n: "cannot_tell", s: "skip", e: "escalate", h: "hold", z: "undo", b: "blur", g: "grey", a: "at_once", c: "copy",
-  "+": "zoom_in", "=": "zoom_in", "-": "zoom_out", "?": "help",
-};
-
-document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (event.target.matches("input, textarea, select")) return;
-  if (event.key === "Enter" && event.target.matches("button, a, summary")) return;
-  if (event.key === " ") {
-    if (event.target.matches("button, a, summary")) return;
-    event.preventDefault();
-    viewer.reveal(true);
-    return;
-  }
-  const labels = held[0]?.task.labels || [];
-  const index = LETTERS.indexOf(event.key);
-  if (index >= 0 && index < labels.length) choose(labels[index]);
-  else if (Object.hasOwn(KEYS, event.key)) actions[KEYS[event.key]]();
-  else return;
-  event.preventDefault();
-});
-document.addEventListener("keyup", (event) => {
-  if (event.key === " ") viewer.reveal(false);
+listen({
+  labels: () => held[0]?.task.labels || [],
+  choose,
+  act: (name) => actions[name](),
+  reveal: (on) => viewer.reveal(on),
 });
 for (const button of document.querySelectorAll("[data-action]"))
   button.addEventListener("click", () => actions[button.dataset.action]());
@@ -448,37 +364,7 @@ setInterval(beat, page.heartbeat_s * 1000);
 addEventListener("online", beat);
 document.addEventListener("visibilitychange", () => document.hidden || beat()); // a page that slept asks at once
 
-/** What may be chosen to work on: what waits now. */
-function showChoices(figures) {
-  const choices = [["taxonomy", figures.by_taxonomy], ["label", figures.by_label], ["reason", figures.by_reason]];
-  const which = el("which");
-  const chosenBefore = which.value;
-  const groups = choices.map(([kind, counts]) => {
-    const group = document.createElement("optgroup");
-    group.label = kind;
-    for (const [name, count] of Object.entries(counts).sort()) {
-      if (kind === "reason" && name === "audit") continue; // audits are nobody's choice
-      const value = String(new URLSearchParams({ [kind]: name }));
-      group.append(new Option(`${kind} ${name.replaceAll("_", " ")} (${count})`, value));
-    }
-    return group;
-  });
-  which.replaceChildren(...[...which.children].slice(0, 2), ...groups.filter((group) => group.children.length));
-  which.value = chosenBefore;
-  if (which.value !== chosenBefore) which.value = "by=priority";
-}
-
-async function overview() {
-  try {
-    const figures = await get("/api/v1/queue");
-    el("depth").textContent = figures.depth.toLocaleString();
-    el("oldest").textContent = span(figures.oldest_s);
-    if (document.activeElement !== el("which")) showChoices(figures);
-  } catch (error) {
-    if (!(error instanceof Away)) warn(error.message);
-  }
-}
-setInterval(overview, 10_000);
+followQueue((error) => warn(error.message));
 
 /** Begin with what this reviewer holds already: the page was reloaded, or the server started anew. */
 async function begin() {
@@ -492,6 +378,5 @@ async function begin() {
 }
 
 showPreferences();
-overview();
 show();
 begin();
