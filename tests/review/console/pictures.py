@@ -23,7 +23,7 @@ from tests.review.console.platform import Platform, serving
 from tests.review.tasks import make_task
 from worker.stream.topics import ensure_topics
 
-_WIDE = {"width": 1280, "height": 800}
+
 _VIEWS = (("review", "light", 1280, 800), ("review-dark", "dark", 1280, 800), ("tablet", "light", 820, 1180))
 _SETTLED_MS = 4_000
 
@@ -50,7 +50,7 @@ def take(folder: Path) -> None:
                     _reveal(page)
                     page.screenshot(path=folder / f"{picture}.png")
             for each in PAGES[1:]:
-                with platform.page(browser, "grace", f"{each.path}?taxonomy=emoset-8", **_WIDE) as page:
+                with platform.page(browser, "grace", f"{each.path}?taxonomy=emoset-8", width=1280, height=800) as page:
                     page.wait_for_timeout(_SETTLED_MS)
                     page.screenshot(path=folder / f"{each.path[1:]}.png")
 
