@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.apache import ApacheKafka
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run in two processes, a module stays in one, and so do all with the engine or Apache Kafka."""
     for item in items:
