@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from tests.apache import ApacheKafka
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Where tests run in two processes, a module stays in one, and so do all with the engine or Apache Kafka."""
-    for item in items:
-        heavy = "engine or apache" if item.get_closest_marker("engine") or item.get_closest_marker("apache") else None
-        item.add_marker(pytest.mark.xdist_group(heavy or item.nodeid.partition("::")[0]))
+    heavy = item.get_closest_marker("engine") or item.get_closest_marker("apache")
+    item.add_marker(pytest.mark.xdist_group("engine or apache" if heavy else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(autouse=True, scope="session")
