@@ -14,8 +14,9 @@ from review.settings import ValkeySettings
 from tests.review.console.platform import Platform, serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """While it is there, the test's thread has Playwright's event loop, and no other can run in it."""
     with chromium() as browser:
         yield browser
 
