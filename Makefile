@@ -38,7 +38,7 @@ browser:
 		$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
 test: env browser ## every test that CI runs, in two processes
-	@$(BIN)/pytest --numprocesses 2 --dist loadgroup
+	@$(BIN)/pytest --numprocesses 2 --dist loadscope
 
 test-heavy: env ## the long runs: many kills, everything in any order, a served vLLM
 	@$(BIN)/pytest -m heavy

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 import redis
+from xdist.scheduler import LoadScopeScheduling
 
 from calibration.settings import KafkaSettings
 from deploy import local
@@ -18,11 +21,21 @@ from review.settings import ValkeySettings
 if TYPE_CHECKING:
     from tests.apache import ApacheKafka
 
+_ROOT = Path(__file__).parent.parent
+_HEAVY = re.compile(r"mark\.(engine|apache)\b")
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Where tests run in two processes, a module stays in one, and so do all with the engine or Apache Kafka."""
-    heavy = item.get_closest_marker("engine") or item.get_closest_marker("apache")
-    item.add_marker(pytest.mark.xdist_group("engine or apache" if heavy else item.nodeid.partition("::")[0]))
+
+class TwoProcesses(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
+    """A module stays in one process, and so do all with the engine or Apache Kafka: neither fits here twice."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return "engine or apache" if _HEAVY.search((_ROOT / module).read_text(encoding="utf-8")) else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TwoProcesses:
+    """What shares the modules out."""
+    return TwoProcesses(config, log)
 
 
 @pytest.fixture(autouse=True, scope="session")
