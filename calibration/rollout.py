@@ -29,9 +29,9 @@ class StepKind(StrEnum):
     SHADOW = "shadow"  # a new gate scores beside the live one
     CANARY = "canary"  # it routes a share
     FULL = "full"  # it is the live one
-    RENEWED = "renewed"  # its audits are watched and well: it lasts longer
+    RENEWED = "renewed"  # its audits are watched and well, or it is in shadow and routes nothing: it lasts longer
     EXPIRED = "expired"  # they are not answered: nothing passes until they are
-    ROLLED_BACK = "rolled_back"  # the new gate was given up, the live one stays
+    ROLLED_BACK = "rolled_back"  # a gate was given up: the live one stays, or, by hand, the one before it is back
     SHUT = "shut"  # everything to review
 
 

@@ -154,7 +154,7 @@ def _after_shadow(
     shadowed = evidence.traffic.shadow_gate == candidate.gate_id
     n, passed = int(shadowed.sum()), int((evidence.traffic.shadow_passed & shadowed).sum())
     if n < settings.shadow_events:
-        return None
+        return _still_in_shadow(rollout, candidate, n, now, settings)
     certified = evidence.traffic.take(evidence.traffic.decided_at <= moment(candidate.created_at))
     expected = (
         float(np.mean(candidate.route_table(certified.signals).passes)) if len(certified) else coverage(candidate)
@@ -165,6 +165,21 @@ def _after_shadow(
         why = "the traffic has changed since the certificate"
         return rolled_back(rollout, candidate, now, words, why, since=candidate.created_at)
     return to_canary(rollout, candidate, now, settings, words)
+
+
+def _still_in_shadow(
+    rollout: Rollout, candidate: Gate, n: int, now: datetime, settings: LoopSettings
+) -> Rollout | None:
+    """Where readings come slowly it waits for them, as long as its labels count. Expired it would score nothing more:
+    it is renewed without audits of its own, of which what routes nothing has none."""
+    if candidate.expires_at is None or candidate.expires_at - now > settings.valid_for / 2:
+        return None
+    words = f"in shadow it has seen {n:,} of {settings.shadow_events:,} readings"
+    if candidate.created_at <= now - settings.window:
+        why = "the labels of its certificate are too old by now"
+        return rolled_back(rollout, candidate, now, words, why, since=candidate.created_at)
+    renewed = candidate.model_copy(update={"expires_at": now + settings.valid_for})
+    return rollout.step(now, StepKind.RENEWED, candidate.gate_id, words, candidate=renewed)
 
 
 def _renewal(

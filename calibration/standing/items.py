@@ -25,6 +25,7 @@ def items(
     reason: str | None = None,
     label: str | None = None,
     source: str | None = None,
+    judged: bool | None = None,
     wrong: bool | None = None,
     audited: bool | None = None,
     would_pass: bool | None = None,
@@ -40,6 +41,7 @@ def items(
 
     Args:
         gate, route, reason, label, source: as the decision says them.
+        judged: whether it has a verdict.
         wrong: whether its verdict is another label than the decision's, or "cannot tell"; either leaves out what has no
             verdict.
         audited: whether it was drawn for a blind review.
@@ -62,6 +64,7 @@ def items(
         ("d.reason = ?", reason),
         ("d.label = ?", label),
         ("d.source = ?", source),
+        ("(v.event_id IS NOT NULL) = ?", judged),
         (f"v.event_id IS NOT NULL AND {_RIGHT} <> ?", wrong),
         (f"{_AUDITED} = ?", audited),
         (f"{_ACCEPTED} = ?", would_pass),

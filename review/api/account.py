@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from review.access.account import ApiToken, Preferences
 from review.access.door import Visitor
+from review.access.meanings import MEANINGS
 from review.access.refusals import AccountError, ForbiddenError, SignInError
 from review.access.roles import MATRIX, Role
 from review.access.sessions import cookie_attributes, cookie_name, csrf_token
@@ -51,9 +52,20 @@ class Me(BaseModel):
     display_name: str
     roles: list[Role]
     permissions: list[str]
+    has_password: bool
+    """Whether there is one to change."""
     preferences: Preferences
     csrf_token: str | None
     """To be sent as the header X-CSRF-Token with everything but GET; None with an API token, which needs none."""
+
+
+class PermissionView(BaseModel):
+    """Something that can be done here, and who may."""
+
+    permission: str
+    group: str
+    meaning: str
+    roles: list[Role]
 
 
 class TokenView(BaseModel):
@@ -103,6 +115,20 @@ async def me(request: HttpRequest, who: _Me, door: AtDoor) -> Me:
     return _me(who, None if who.session is None or session_id is None else csrf_token(session_id))
 
 
+@router.get("/roles")
+async def roles(who: _Me) -> list[PermissionView]:
+    """What can be done here, and which roles may do it."""
+    return [
+        PermissionView(
+            permission=permission.value,
+            group=group,
+            meaning=meaning,
+            roles=[role for role in Role if role in MATRIX[permission]],
+        )
+        for permission, (group, meaning) in MEANINGS.items()
+    ]
+
+
 @router.put("/me/preferences")
 async def prefer(wanted: Preferences, who: _Me, door: AtDoor) -> Preferences:
     """How the caller likes to work."""
@@ -114,6 +140,8 @@ async def prefer(wanted: Preferences, who: _Me, door: AtDoor) -> Preferences:
 async def change_password(wanted: PasswordRequest, who: _Me, door: AtDoor) -> None:
     """Change the caller's own password. They stay signed in here, and nowhere else."""
     own = _by_session(who)
+    if who.account.password_hash is None:
+        raise AccountError("you come in through single sign-on, and have no password here: an admin can give you one")
     await door.limiter.attempt(who.name, who.address)
     if not await door.passwords.verify(who.account.password_hash, wanted.old):
         raise AccountError("the old password is another one")
@@ -139,6 +167,7 @@ async def sessions(who: _Me, door: AtDoor) -> list[SessionView]:
             this_one=each.handle == here,
         )
         for each in await door.sessions.of(who.name)
+        if each.generation == who.account.generation  # others let nobody in
     ]
 
 
@@ -161,7 +190,7 @@ async def create_token(wanted: TokenRequest, who: _Me, door: AtDoor) -> NewToken
     _by_session(who)
     until = datetime.now(UTC) + timedelta(days=wanted.days)
     token, text = await door.tokens.create(who.name, wanted.name, wanted.roles, until, who.name)
-    who.detail = f"{token.token_id} {token.name}"
+    who.detail = f"{token.token_id} {token.name}: {', '.join(sorted(token.roles))}"
     await door.log.write(who.entry("create_token"))
     return NewToken(**token_fields(token), token=text)
 
@@ -180,6 +209,7 @@ def _me(who: Visitor, token: str | None) -> Me:
         display_name=who.account.display_name,
         roles=sorted(who.roles),
         permissions=sorted(permission.value for permission in MATRIX if who.may(permission)),
+        has_password=who.account.password_hash is not None,
         preferences=who.account.preferences,
         csrf_token=token,
     )

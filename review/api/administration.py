@@ -80,11 +80,14 @@ class SystemView(BaseModel):
     difference: dict[str, Any] | None
     """Between the queue and the topics, when they were last compared."""
     compared_at: datetime | None
+    compared_every_s: float
+    """0: never."""
 
 
 @router.get("/users")
 async def users(who: _Admin, door: AtDoor) -> list[dict[str, Any]]:
     """All accounts; no hash of anything."""
+    who.detail = "list"
     return [account.shown() for account in door.book.all()]
 
 
@@ -114,7 +117,7 @@ async def change_user(wanted: AccountChange, who: _Admin, door: AtDoor) -> dict[
     changes = {name: getattr(wanted, name) for name in given}
     if wanted.password is not None:
         changes["password_hash"] = await door.passwords.hash(wanted.name, wanted.password)
-    who.detail = f"change {wanted.name}: {', '.join(sorted(given | ({'password': ''} if wanted.password else {})))}"
+    who.detail = f"change {wanted.name}: {'; '.join(_said(wanted)) or 'nothing'}"
     changed = await door.book.change(
         wanted.name, who.name, lambda known: known.model_copy(update=changes), revision=wanted.revision
     )
@@ -132,6 +135,7 @@ async def delete_user(name: _Name, who: _Admin, door: AtDoor) -> None:
 @router.get("/users/tokens")
 async def tokens_of(name: _Name, who: _Admin, door: AtDoor) -> list[TokenView]:
     """Somebody's API tokens."""
+    who.detail = f"tokens of {name}"
     return [TokenView(**token_fields(token), last_used_at=used) for token, used in await door.tokens.listed(name)]
 
 
@@ -144,7 +148,7 @@ async def issue_token(
     """An API token for somebody, as for a program without a console. Its text is shown this once."""
     until = datetime.now(UTC) + timedelta(days=wanted.days)
     token, text = await door.tokens.create(wanted.owner, wanted.name, wanted.roles, until, who.name)
-    who.detail = f"{wanted.owner}: {token.token_id} {token.name}"
+    who.detail = f"{wanted.owner}: {token.token_id} {token.name}: {', '.join(sorted(token.roles))}"
     return NewToken(**token_fields(token), token=text)
 
 
@@ -153,14 +157,13 @@ async def revoke_token_of(
     name: _Name, token_id: Annotated[str, Query(max_length=64)], who: _Admin, door: AtDoor
 ) -> None:
     """End somebody's API token at once."""
-    who.detail = f"{name}: {token_id}"
+    who.detail = f"revoke token {token_id} of {name}"
     await door.tokens.revoke(name, token_id, who.name)
 
 
 @router.get("/audit-log")
 async def audit_log(
     door: AtDoor,
-    at: AtHand,
     asker: Annotated[Visitor, Depends(require(Permission.SEE_AUDIT_LOG))],
     who: Annotated[str | None, Query(max_length=128)] = None,
     event_id: Annotated[EventId | None, Query()] = None,
@@ -221,6 +224,7 @@ async def remove_golden(
     """Remove a golden item. Tasks made of it that wait stay, and are still checks."""
     if event_id not in await asyncio.to_thread(read_items, at.kafka):
         raise NothingThereError(f"{event_id}: there is no such golden item")
+    who.seen.append(event_id)
     await asyncio.to_thread(publish, at.kafka, "golden", event_id, None)
 
 
@@ -235,4 +239,15 @@ async def system(
         queue={"depth": figures.depth, "damaged": figures.damaged, "memory_ratio": figures.memory_ratio},
         difference=None if compared is None else {name: getattr(compared, name) for name in compared.__slots__},
         compared_at=at.upkeep.compared_at,
+        compared_every_s=at.console.check_queue_every_s,
     )
+
+
+def _said(wanted: AccountChange) -> list[str]:
+    """What changes, for the audit log. What somebody is called and their password are not written down."""
+    said = [] if wanted.roles is None else [f"roles {', '.join(sorted(wanted.roles)) or 'none'}"]
+    if wanted.disabled is not None:
+        said.append("disabled" if wanted.disabled else "enabled")
+    if wanted.display_name is not None:
+        said.append("display name")
+    return said if wanted.password is None else [*said, "password"]

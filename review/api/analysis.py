@@ -19,7 +19,9 @@ from calibration.whatif.question import Question
 from review.access.door import Visitor
 from review.access.roles import Permission
 from review.access.web import LoggedRoute, require
-from review.api.parts import AtHand
+from review.agreement import Reviewer
+from review.analysis.charts import OF_STANDING, Drawn, Tabled, rows, svg
+from review.api.parts import AtHand, Parts
 from review.api.requests import AskedEvent, Request
 
 router = APIRouter(prefix="/analysis", tags=["analysis"], route_class=LoggedRoute)
@@ -51,6 +53,7 @@ class ItemFilter(Request):
     reason: Annotated[str | None, Field(max_length=64)] = None
     label: Annotated[str | None, Field(max_length=128)] = None
     source: Annotated[str | None, Field(max_length=256)] = None
+    judged: bool | None = None
     wrong: bool | None = None
     audited: bool | None = None
     would_pass: bool | None = None
@@ -60,17 +63,46 @@ class ItemFilter(Request):
     until: AwareDatetime | None = None
 
 
+class ItemsAsked(ItemFilter):
+    """And how many of them."""
+
+    limit: Annotated[int, Field(ge=1, le=_MOST_ITEMS)] = 100
+
+
 @router.get("/standing")
 async def standing(at: AtHand, who: _Seer, taxonomy: _Taxonomy, hours: _Hours = 48) -> Standing:
     """Traffic, the error of what passed against its promise, audits, the queue's forecast, drift."""
-    waiting = (await at.queue.figures()).by_taxonomy.get(taxonomy, 0)
-    return await at.desk.standing(taxonomy, waiting, hours)
+    return await _standing(at, taxonomy, hours)
 
 
 @router.get("/diagrams")
 async def diagrams(at: AtHand, who: _Seer, taxonomy: _Taxonomy) -> Diagrams:
     """Reliability, risk against coverage, scores, and tables by label and source."""
     return await at.desk.diagrams(taxonomy)
+
+
+@router.get("/charts/{chart}", response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}})
+async def chart_svg(chart: Drawn, at: AtHand, who: _Seer, taxonomy: _Taxonomy, hours: _Hours = 48) -> Response:
+    """A chart for a page, whose style sheet colours it. `hours`: of traffic."""
+    found = await _figures(at, chart, taxonomy, hours)
+    return Response(await asyncio.to_thread(svg, chart, found), media_type="image/svg+xml")
+
+
+@router.get("/charts/{chart}/png", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+async def chart_png(chart: Drawn, at: AtHand, who: _Exporter, taxonomy: _Taxonomy, hours: _Hours = 48) -> Response:
+    """The chart as a picture."""
+    who.detail = f"{chart} of {taxonomy}, png"
+    found = await _figures(at, chart, taxonomy, hours)
+    content = await asyncio.to_thread(_png, chart, found)
+    headers = {"content-disposition": f'attachment; filename="{chart}.png"'}
+    return Response(content, media_type="image/png", headers=headers)
+
+
+@router.get("/charts/{chart}/csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+async def chart_csv(chart: Tabled, at: AtHand, who: _Exporter, taxonomy: _Taxonomy, hours: _Hours = 48) -> Response:
+    """The numbers behind a chart, or a table."""
+    who.detail = f"{chart} of {taxonomy}, csv"
+    return _table(chart, rows(chart, await _figures(at, chart, taxonomy, hours)))
 
 
 @router.post("/what-if")
@@ -85,11 +117,10 @@ async def what_if(
 async def items(
     at: AtHand,
     who: Annotated[Visitor, Depends(require(Permission.SEE_FIGURES))],
-    asked: Annotated[ItemFilter, Query()],
-    limit: Annotated[int, Query(ge=1, le=_MOST_ITEMS)] = 100,
+    asked: Annotated[ItemsAsked, Query()],
 ) -> list[Item]:
     """The newest events of which all this holds."""
-    found = await at.desk.items(**asked.model_dump(), limit=limit)
+    found = await at.desk.items(**asked.model_dump())
     who.seen += [item.event_id for item in found]
     return list(found)
 
@@ -119,12 +150,37 @@ async def agreement(
     return {name: asdict(report) for name, report in (await at.desk.agreement()).items()}
 
 
-def _table(name: str, rows: Sequence[Mapping[str, object]]) -> Response:
-    """Rows as CSV."""
+@router.get("/agreement/csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
+async def agreement_csv(at: AtHand, who: _Exporter, taxonomy: _Taxonomy) -> Response:
+    """Each reviewer beside the others, as a table."""
+    who.require(Permission.SEE_AGREEMENT)
+    who.detail = f"reviewers of {taxonomy}, csv"
+    report = (await at.desk.agreement()).get(taxonomy)
+    return _table("reviewers", [] if report is None else [_beside(each) for each in report.reviewers])
+
+
+async def _figures(at: Parts, chart: Tabled, taxonomy: str, hours: int) -> Standing | Diagrams:
+    """What a chart is drawn of."""
+    return await (_standing(at, taxonomy, hours) if chart in OF_STANDING else at.desk.diagrams(taxonomy))
+
+
+async def _standing(at: Parts, taxonomy: str, hours: int) -> Standing:
+    waiting = (await at.queue.figures()).by_taxonomy.get(taxonomy, 0)
+    return await at.desk.standing(taxonomy, waiting, hours)
+
+
+def _png(chart: Drawn, found: Standing | Diagrams) -> bytes:
+    from review.analysis.plots import png  # noqa: PLC0415 - matplotlib takes a second to import, and few need it
+
+    return png(chart, found)
+
+
+def _table(name: str, lines: Sequence[Mapping[str, object]]) -> Response:
+    """Lines as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else ["empty"])
+    writer = csv.DictWriter(text, list(lines[0]) if lines else ["empty"])
     writer.writeheader()
-    writer.writerows({key: _plain(value) for key, value in row.items()} for row in rows)
+    writer.writerows({key: _plain(value) for key, value in line.items()} for line in lines)
     headers = {"content-disposition": f'attachment; filename="{name}.csv"'}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
 
@@ -141,3 +197,15 @@ def _flat(item: Item) -> dict[str, object]:
     said = item.verdict
     verdict = {f"verdict_{name}": None if said is None else getattr(said, name) for name in ItemVerdict.model_fields}
     return fields | verdict
+
+
+def _beside(reviewer: Reviewer) -> dict[str, object]:
+    """Intervals in three columns."""
+    fields: dict[str, object] = {}
+    for name, value in asdict(reviewer).items():
+        if name in {"agreeing", "upheld", "right"}:
+            found = value or {"value": None, "low": None, "high": None}
+            fields |= {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
+        else:
+            fields[name] = value
+    return fields

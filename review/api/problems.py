@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+import duckdb
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -116,6 +117,11 @@ def install(app: FastAPI) -> None:
             error.status_code, HTTPStatus(error.status_code).phrase.lower().replace(" ", "_"), error.detail, headers
         )
 
+    async def unread(request: Request, error: Exception) -> JSONResponse:
+        log.error("ledger not readable", method=request.method, path=request.url.path, error=str(error)[:500])
+        sentence = "the ledger could not be read just now: try again; the server's log says more"
+        return answer(HTTPStatus.SERVICE_UNAVAILABLE, "ledger_unavailable", sentence)
+
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         log.exception("request failed", method=request.method, path=request.url.path, exc_info=error)
         return answer(HTTPStatus.INTERNAL_SERVER_ERROR, "failed", "this went wrong here; the server's log says more")
@@ -124,4 +130,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(ValidationError, invalid)
     app.add_exception_handler(HTTPException, plain)
+    app.add_exception_handler(duckdb.Error, unread)
     app.add_exception_handler(Exception, unforeseen)

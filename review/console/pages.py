@@ -59,7 +59,8 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except SignInError:
-                return RedirectResponse(f"/login?next={quote(request.url.path)}", 303)
+                wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+                return RedirectResponse(f"/login?next={quote(wanted)}", 303)
             except ForbiddenError as error:
                 return await _problem(request, 403, "Not yours", str(error))
             except RateLimitedError as error:

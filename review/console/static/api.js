@@ -11,16 +11,29 @@ export class Refused extends Error {
   }
 }
 
-/** The server could not be asked: it may come back. */
+/** The server could not be asked, or cannot answer now: it may come back. */
 export class Away extends Error {
-  constructor(cause) {
+  constructor(cause, sentence = "") {
     super("The server does not answer.");
     this.cause = cause;
+    this.sentence = sentence; // the server's own on why, where it said one
   }
 }
 
 /** Ask for something; resolves to the JSON document, or null where there is none (204). */
-export async function ask(method, path, body, { keepalive = false } = {}) {
+export async function ask(method, path, body, options) {
+  const response = await answered(method, path, body, options);
+  return response.status === 204 ? null : response.json().catch(() => ({}));
+}
+
+/** Ask for a drawing; resolves to its element, ready to be put on the page. */
+export async function drawing(path) {
+  const response = await answered("GET", path);
+  const drawn = new DOMParser().parseFromString(await response.text(), "image/svg+xml");
+  return document.importNode(drawn.documentElement, true);
+}
+
+async function answered(method, path, body, { keepalive = false } = {}) {
   let response;
   try {
     response = await fetch(path, {
@@ -32,15 +45,14 @@ export async function ask(method, path, body, { keepalive = false } = {}) {
   } catch (error) {
     throw new Away(error);
   }
-  if (response.status === 204) return null;
+  if (response.ok) return response;
   if (response.status === 401) {
-    location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
+    location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
     throw new Refused(401, { detail: "Your session has ended: log in again." });
   }
-  if ([502, 503, 504].includes(response.status)) throw new Away(response.status);
-  const document_ = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Refused(response.status, document_);
-  return document_;
+  const problem = await response.json().catch(() => ({}));
+  if ([502, 503, 504].includes(response.status)) throw new Away(response.status, problem.detail);
+  throw new Refused(response.status, problem);
 }
 
 export const get = (path) => ask("GET", path);

@@ -138,6 +138,41 @@ def test_a_candidate_is_rolled_back_when_the_traffic_is_another(in_shadow: Platf
     )
 
 
+def test_a_candidate_waits_in_shadow_for_readings_however_slowly_they_come(in_shadow: Platform) -> None:
+    """Expired it would score none of them any more, and nothing would ever come after it."""
+    found = in_shadow
+    candidate = found.rollout.candidate
+    assert candidate is not None
+    assert candidate.expires_at is not None
+    kinds = [kind for _ in range(60) for kind in found.tick(3)]
+    assert found.now > candidate.expires_at
+    assert set(kinds) == {StepKind.RENEWED}
+    assert found.rollout.candidate is not None
+    assert found.rollout.candidate.gate_id == candidate.gate_id
+    assert "in shadow it has seen" in found.rollout.steps[-1].reasons[0]
+    assert live(found, StepKind.CANARY, ticks=3)[0] is StepKind.CANARY
+
+
+def test_a_candidate_that_expired_in_shadow_while_the_loop_was_away_goes_on(in_shadow: Platform) -> None:
+    found = in_shadow
+    found.now += 3 * SETTINGS.valid_for
+    assert found.advance() == [StepKind.RENEWED]
+    assert live(found, StepKind.CANARY, ticks=3)[0] is StepKind.CANARY
+
+
+def test_a_candidate_is_not_left_in_shadow_for_longer_than_its_labels_count(in_shadow: Platform) -> None:
+    found = in_shadow
+    before = found.rollout.candidate
+    assert before is not None
+    found.now += SETTINGS.window
+    assert found.advance()[0] is StepKind.ROLLED_BACK
+    assert "too old by now" in found.rollout.steps[-1].reasons[1]
+    assert (found.rollout.candidate, found.rollout.since) == (None, before.created_at)
+    live(found, StepKind.SHADOW)
+    assert found.rollout.candidate is not None
+    assert found.rollout.candidate.gate_id != before.gate_id
+
+
 def test_a_canary_that_errs_is_rolled_back_and_the_live_gate_stays(in_canary: Platform) -> None:
     found = in_canary
     found.drifted(0.35)

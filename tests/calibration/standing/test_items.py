@@ -43,6 +43,8 @@ def ids(*said: Decision) -> list[str]:
         ({"audited": True, "would_pass": False}, [BELOW]),
         ({"wrong": True, "audited": False}, DOUBTFUL[5:7]),
         ({"wrong": False, "reason": "below_threshold"}, DOUBTFUL[:5]),
+        ({"judged": True, "reason": "below_threshold"}, DOUBTFUL[:7]),
+        ({"judged": False, "reason": "below_threshold"}, [*DOUBTFUL[7:], SAME_BYTES]),
         ({"low": 0.42, "high": 0.45}, DOUBTFUL[2:5]),
         ({"high": 0.5}, DOUBTFUL),
         ({"since": DOUBTFUL[8].decided_at, "until": EARLIER_GATE.decided_at}, DOUBTFUL[8:]),

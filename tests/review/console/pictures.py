@@ -23,7 +23,6 @@ from tests.review.console.platform import Platform, serving
 from tests.review.tasks import make_task
 from worker.stream.topics import ensure_topics
 
-
 _VIEWS = (("review", "light", 1280, 800), ("review-dark", "dark", 1280, 800), ("tablet", "light", 820, 1180))
 _SETTLED_MS = 4_000
 
