@@ -17,7 +17,8 @@ from calibration.standing.contracts import Diagrams, Item, ItemVerdict, Standing
 from calibration.whatif.contracts import Answer
 from calibration.whatif.question import Question
 from review.access.door import Visitor
-from review.access.roles import Permission
+from review.access.refusals import ForbiddenError
+from review.access.roles import Permission, reviews
 from review.access.web import LoggedRoute, require
 from review.agreement import Reviewer
 from review.analysis.charts import OF_STANDING, Drawn, Tabled, rows, svg
@@ -119,16 +120,16 @@ async def items(
     who: Annotated[Visitor, Depends(require(Permission.SEE_FIGURES))],
     asked: Annotated[ItemsAsked, Query()],
 ) -> list[Item]:
-    """The newest events of which all this holds."""
-    found = await at.desk.items(**asked.model_dump())
+    """The newest events of which all this holds; audits that wait for an answer are kept from those who may give it."""
+    found = _not_blind(who, await at.desk.items(**asked.model_dump()))
     who.seen += [item.event_id for item in found]
-    return list(found)
+    return found
 
 
 @router.get("/items/csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
 async def items_csv(at: AtHand, who: _Exporter, asked: Annotated[ItemFilter, Query()]) -> Response:
     """The same as a table, at most 100,000 of them."""
-    found = await at.desk.items(**asked.model_dump(), limit=_MOST_EXPORTED)
+    found = _not_blind(who, await at.desk.items(**asked.model_dump(), limit=_MOST_EXPORTED))
     who.detail = f"{len(found)} items: {asked.model_dump_json(exclude_none=True)}"
     return _table("items", await asyncio.to_thread(lambda: [_flat(item) for item in found]))
 
@@ -139,7 +140,10 @@ async def item(
 ) -> Item:
     """One event, by the decision that counts."""
     who.seen.append(event_id)
-    return await at.desk.item(event_id)
+    found = await at.desk.item(event_id)
+    if not _not_blind(who, [found]):
+        raise ForbiddenError(f"{event_id} waits for a blind answer, which you may be the one to give")
+    return found
 
 
 @router.get("/agreement")
@@ -157,6 +161,11 @@ async def agreement_csv(at: AtHand, who: _Exporter, taxonomy: _Taxonomy) -> Resp
     who.detail = f"reviewers of {taxonomy}, csv"
     report = (await at.desk.agreement()).get(taxonomy)
     return _table("reviewers", [] if report is None else [_beside(each) for each in report.reviewers])
+
+
+def _not_blind(who: Visitor, found: Sequence[Item]) -> list[Item]:
+    """Without what they may be asked to judge blind."""
+    return [each for each in found if not (each.audited and each.verdict is None and reviews(who.roles))]
 
 
 async def _figures(at: Parts, chart: Tabled, taxonomy: str, hours: int) -> Standing | Diagrams:

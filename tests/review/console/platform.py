@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -126,13 +126,14 @@ class Platform:
         ImageDraw.Draw(image).text((40, 180), event_id, fill="white", font_size=60)
         image.save(place)
 
-    def client(self, name: str) -> httpx.Client:
+    @contextmanager
+    def client(self, name: str) -> Iterator[httpx.Client]:
         """A program that has signed in as somebody; it sends what unsafe requests need."""
-        client = httpx.Client(base_url=self.url, timeout=20.0)
-        answer = client.post("/api/v1/sessions", json={"name": name, "password": PASSWORD})
-        assert answer.status_code == 201, answer.text
-        client.headers["x-csrf-token"] = answer.json()["csrf_token"]
-        return client
+        with httpx.Client(base_url=self.url, timeout=20.0) as client:
+            answer = client.post("/api/v1/sessions", json={"name": name, "password": PASSWORD})
+            assert answer.status_code == 201, answer.text
+            client.headers["x-csrf-token"] = answer.json()["csrf_token"]
+            yield client
 
     @contextmanager
     def page(
@@ -140,7 +141,7 @@ class Platform:
     ) -> Iterator[Page]:
         """A page of somebody who has signed in; `at`: of another console of the same platform."""
         url = at or self.url
-        with closing(self.client(name)) as client:
+        with self.client(name) as client:
             cookies = [{"name": each.name, "value": each.value or "", "url": url} for each in client.cookies.jar]
         with clean_page(browser, url, **options) as page:  # type: ignore[arg-type]  # of clean_page
             page.context.add_cookies(cookies)  # type: ignore[arg-type]  # as Playwright has them

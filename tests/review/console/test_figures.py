@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def test_where_there_is_nothing_yet_the_way_to_it_is_said(browser: Browser, plat
 @pytest.fixture(scope="module")
 def history(platform: Platform) -> History:
     filled = fill(platform, TAXONOMY, readings=1_500)
-    with closing(platform.client("analyst")) as client:
+    with platform.client("analyst") as client:
         eventually(lambda: TAXONOMY in client.get("/api/v1/policies").json())
     return filled
 
@@ -60,7 +60,7 @@ def standing(platform: Platform, history: History) -> dict[str, Any]:
 
 
 def asked(platform: Platform, what: str, **parameters: object) -> Any:
-    with closing(platform.client("analyst")) as client:
+    with platform.client("analyst") as client:
         answer = client.get(f"/api/v1/analysis/{what}", params={k: str(v) for k, v in parameters.items()})
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -175,7 +175,7 @@ def test_figures_can_be_taken_along(
         assert taken.value.suggested_filename == "error.png"
         with Image.open(taken.value.path()) as picture:
             assert picture.format == "PNG"
-    with closing(platform.client("lead")) as client:
+    with platform.client("lead") as client:
         for path in ("charts/traffic/csv", "charts/traffic/png", "agreement/csv", "items/csv"):
             assert client.get(f"/api/v1/analysis/{path}", params={"taxonomy": TAXONOMY}).status_code == 403
         assert client.get("/api/v1/analysis/charts/traffic", params={"taxonomy": TAXONOMY}).status_code == 200
@@ -312,7 +312,7 @@ def test_a_ledger_that_cannot_be_read_is_away(platform: Platform, history: Histo
     def broken(*asked: object, **more: object) -> None:
         raise duckdb.IOException("No files found that match")
 
-    with pytest.MonkeyPatch.context() as patch, closing(platform.client("analyst")) as client:
+    with pytest.MonkeyPatch.context() as patch, platform.client("analyst") as client:
         patch.setattr(desk, "items", broken)
         answer = client.get("/api/v1/analysis/items", params={"taxonomy": TAXONOMY})
     assert (answer.status_code, answer.json()["code"]) == (503, "ledger_unavailable")
