@@ -92,7 +92,7 @@ export function showAnswer(answer) {
   at.className = `verdict-on ${tone}`;
   settle(at, make("p", { class: "heading" }, heading), make("p", {}, text));
   settle(document.getElementById("compared"), table("Now, and then", [
-    { title: "", of: cell("name") },
+    { title: "Figure", of: cell("name") },
     { title: "Now", of: cell("now"), number: true },
     { title: "Then", of: cell("then"), number: true },
     { title: "Change", of: cell("change"), number: true },

@@ -1,0 +1,160 @@
+"""An analyst's what-if and publish, and gates moved by hand, in a real browser on a platform with a history."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+
+from calibration.ledger.topic import read_latest
+from calibration.policy import Policy, Stage
+from calibration.rollout import Rollout
+from review.access.roles import Role
+from tests.review.console.history import History, fill
+from tests.review.console.platform import Platform, serving
+
+TAXONOMY = "scenes"
+NO_IMAGES = "404"  # most events of the history have none
+
+
+@pytest.fixture(scope="module")
+def history(platform: Platform) -> History:
+    return fill(platform, TAXONOMY, readings=1_500)
+
+
+def policy(platform: Platform, taxonomy: str = TAXONOMY) -> Policy:
+    return Policy.model_validate_json(read_latest(platform.kafka, "policies")[taxonomy][1])
+
+
+def rollout(platform: Platform) -> Rollout:
+    return Rollout.model_validate_json(read_latest(platform.kafka, "gates")[TAXONOMY][1])
+
+
+def reason(page: Page, text: str, button: str) -> None:
+    page.get_by_role("dialog").get_by_role("textbox").fill(text)
+    page.get_by_role("dialog").get_by_role("button", name=button).click()
+
+
+def test_a_knob_is_moved_by_keyboard_and_the_policy_published(
+    browser: Browser, platform: Platform, history: History
+) -> None:
+    before = policy(platform)
+    with platform.page(browser, "analyst", f"/what-if?taxonomy={TAXONOMY}", expected=f"{NO_IMAGES}|503") as page:
+        expect(page.locator("#verdict")).to_contain_text("Nothing would pass", timeout=60_000)
+        page.get_by_role("slider", name="Max error").focus()
+        for _ in range(3):
+            page.keyboard.press("PageUp")
+        expect(page.locator("#verdict")).not_to_contain_text("Nothing would pass")
+        expect(page).to_have_url(re.compile("max_error="))
+        asked = page.url
+        expect(page.locator("#compared")).to_contain_text("Coverage")
+        page.get_by_role("button", name="Propose this policy").click()
+        expect(page.get_by_role("dialog")).to_contain_text("→")
+        reason(page, "complaints of slow reviews", "Propose")
+        expect(page.locator("#told")).to_contain_text("is published")
+        page.goto(asked)  # as a colleague opens it
+        expect(page.get_by_role("slider", name="Max error")).to_be_visible()
+    after = policy(platform)
+    assert after.max_error > before.max_error
+    assert (after.author, after.note) == ("analyst", "complaints of slow reviews")
+    assert after.policy_id != before.policy_id
+    unmoved = set(Policy.model_fields) - {"max_error", "policy_id", "author", "note", "created_at"}
+    assert all(getattr(after, name) == getattr(before, name) for name in unmoved)
+
+
+def test_gates_are_moved_by_hand(browser: Browser, platform: Platform, history: History) -> None:
+    with (
+        platform.page(browser, "analyst", "/gates", expected="409") as page,
+        platform.page(browser, "lead", "/gates") as lead,
+    ):
+        expect(lead.get_by_role("button", name="Promote")).to_have_count(0)
+        page.get_by_role("button", name="Promote to canary").click()
+        reason(page, "the launch is on Monday", "Promote it")
+        expect(page.locator("#gates .told")).to_contain_text("gate-2 is in canary")
+        promoted = rollout(platform)
+        assert promoted.candidate is not None
+        assert promoted.candidate.stage is Stage.CANARY
+        assert "analyst: the launch is on Monday" in " ".join(promoted.steps[-1].reasons)
+
+        page.get_by_role("button", name="Promote to full force").click()
+        with platform.client("lead") as client:  # somebody is faster
+            shut = {"taxonomy": TAXONOMY, "sequence": promoted.sequence, "reason": "complaints from the feed"}
+            assert client.post("/api/v1/gates/shut", json=shut).status_code == 201
+            assert client.post("/api/v1/gates/shut", json=shut).status_code == 409
+        reason(page, "the launch is on Monday", "Promote it")
+        expect(page.locator("#gates")).to_contain_text("have changed since you saw them")
+        expect(page.get_by_role("button", name="Promote")).to_have_count(0)
+    closed = rollout(platform)
+    assert not closed.live.passes_anything
+    assert closed.candidate is None
+
+
+def test_two_people_stand_behind_a_policy(browser: Browser, platform: Platform, tmp_path: Path) -> None:
+    strict = Platform(platform.kafka, platform.valkey, tmp_path)
+    strict.add("second", Role.ANALYST)
+    terms = {"max_error": 0.03, "confidence": 0.95, "error_cost": 5.0}
+    wanted = {"taxonomy": "emoset-8", "terms": terms, "reason": "the first promise"}
+    with serving(strict, TIDEGATE_CONSOLE_POLICIES_NEED_APPROVAL="true"):
+        with strict.client("analyst") as client:
+            proposal = client.post("/api/v1/policies", json=wanted).json()
+            assert proposal["state"] == "open"
+            said = {"taxonomy": "emoset-8", "proposal_id": proposal["proposal_id"], "approve": True}
+            refused = client.post("/api/v1/policies/decisions", json=said)
+            assert (refused.status_code, "yourself" in refused.json()["detail"]) == (403, True)
+            assert "emoset-8" not in read_latest(strict.kafka, "policies")
+        with strict.page(browser, "second", "/gates?taxonomy=emoset-8") as page:
+            page.get_by_role("button", name="Approve and publish").click()
+            reason(page, "agreed", "Approve and publish")
+            expect(page.locator("#gates")).to_contain_text("is published")
+    published = policy(platform, "emoset-8")
+    assert (published.author, published.max_error) == ("analyst", 0.03)
+
+
+@pytest.fixture
+def client(platform: Platform, history: History) -> Iterator[httpx.Client]:
+    with platform.client("analyst") as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("terms", "status", "said"),
+    [
+        ({"max_eror": 0.1}, 409, "no such terms: max_eror"),
+        ({"policy_id": "mine"}, 409, "no such terms: policy_id"),
+        ({"max_error": 7}, 422, "max_error"),
+        ({"confidence": "high"}, 422, "confidence"),
+    ],
+)
+def test_terms_that_are_none_are_refused(
+    client: httpx.Client, platform: Platform, terms: dict[str, object], status: int, said: str
+) -> None:
+    before = policy(platform)
+    answer = client.post("/api/v1/policies", json={"taxonomy": TAXONOMY, "terms": terms, "reason": "a trial"})
+    assert (answer.status_code, said in answer.json()["detail"]) == (status, True), answer.text
+    assert policy(platform) == before
+
+
+def test_what_is_not_there_is_said(client: httpx.Client) -> None:
+    for path in ("/api/v1/gates?taxonomy=none", "/api/v1/analysis/standing?taxonomy=none"):
+        assert client.get(path).status_code == 404
+    question = {"taxonomy": TAXONOMY, "question": {"severe_labels": ["angst"]}}
+    assert client.post("/api/v1/analysis/what-if", json=question).status_code in (422, 503)
+
+
+@pytest.mark.parametrize(("theme", "width", "height"), [("light", 1280, 720), ("dark", 820, 1180)])
+@pytest.mark.parametrize("path", ["/what-if", "/gates"])
+def test_everybody_can_use_them(
+    browser: Browser, platform: Platform, history: History, path: str, theme: str, width: int, height: int
+) -> None:
+    where = f"{path}?taxonomy={TAXONOMY}&max_error=0.15"
+    with platform.page(browser, "analyst", where, width=width, height=height, expected=f"{NO_IMAGES}|503") as page:
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of two words
+        expect(page.locator("main table:visible").first).to_be_visible(timeout=60_000)
+        found = Axe().run(page)
+        assert not found.response["violations"], found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
