@@ -59,9 +59,9 @@ def test_a_killed_broker_comes_back_with_records_and_offsets_and_its_clients_go_
         unsent = producer.send(topic, b"sent while nobody listens")
         apache.start()
 
-        assert unsent.get(30).offset == 10
+        assert unsent.get(60).offset == 10
         # A member whose session ended meanwhile joins anew, and reads again from what was committed.
-        eventually(lambda: member.records[-1].offset == 10, 30)
+        eventually(lambda: member.records[-1].offset == 10, 90)
         assert member.consumer.committed(partition) == 6
     heir = cluster.consumer(topic, group)
     assert [record.value for record in read(heir, 5)] == [b"6", b"7", b"8", b"9", b"sent while nobody listens"]

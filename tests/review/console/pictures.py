@@ -24,7 +24,8 @@ from tests.review.tasks import make_task
 from worker.stream.topics import ensure_topics
 
 _VIEWS = (("review", "light", 1280, 800), ("review-dark", "dark", 1280, 800), ("tablet", "light", 820, 1180))
-_SETTLED_MS = 4_000
+_ASKED = {"/what-if": "&max_error=0.09"}
+_SETTLED_MS = 2_500
 
 
 def take(folder: Path) -> None:
@@ -49,7 +50,10 @@ def take(folder: Path) -> None:
                     _reveal(page)
                     page.screenshot(path=folder / f"{picture}.png")
             for each in PAGES[1:]:
-                with platform.page(browser, "grace", f"{each.path}?taxonomy=emoset-8", width=1280, height=800) as page:
+                where = f"{each.path}?taxonomy=emoset-8{_ASKED.get(each.path, '')}"
+                with platform.page(browser, "grace", where, width=1280, height=800, expected="404|503") as page:
+                    if each.path == "/what-if":
+                        expect(page.locator("#answer")).to_be_visible(timeout=60_000)
                     page.wait_for_timeout(_SETTLED_MS)
                     page.screenshot(path=folder / f"{each.path[1:]}.png")
 
