@@ -24,7 +24,7 @@ from tests.review.tasks import make_task
 from worker.stream.topics import ensure_topics
 
 _VIEWS = (("review", "light", 1280, 800), ("review-dark", "dark", 1280, 800), ("tablet", "light", 820, 1180))
-_ASKED = {"/what-if": "&max_error=0.09"}
+_ASKED = {"/what-if": "&max_error=0.15"}
 _SETTLED_MS = 2_500
 
 
