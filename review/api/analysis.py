@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from calibration.standing.contracts import Diagrams, Item, ItemVerdict, Standing
 from calibration.whatif.contracts import Answer
@@ -36,11 +36,17 @@ _MOST_ITEMS, _MOST_EXPORTED = 500, 100_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
+class Moved(Question):
+    """A question that knows all its knobs: a typing mistake does not pass for one that was left alone."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class WhatIfRequest(Request):
     """What is to be moved."""
 
     taxonomy: Annotated[str, Field(min_length=1, max_length=128)]
-    question: Question
+    question: Moved
     examples: Annotated[int, Field(ge=0, le=100)] = 12
     """Images that would change their route, of each direction."""
 

@@ -131,7 +131,10 @@ def until_decisions(process: subprocess.Popen[str]) -> str:
     pytest.fail("it ended before the first decision")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(each, marks=pytest.mark.heavy) for each in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_ctrl_c_drains_and_leaves_nothing_behind(
     running: subprocess.Popen[str], tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -14,7 +14,7 @@ export function showFirst(views) {
   known = views;
   if (opened) return;
   opened = true;
-  el("first").open = !Object.values(views).some(({ policy }) => policy);
+  if (!Object.values(views).some(({ policy }) => policy)) el("first").open = true;
 }
 
 /** Have the form publish, or propose; `done()` shows what is there then. */
