@@ -221,7 +221,7 @@ def test_the_first_policy_of_a_taxonomy_is_published_from_its_form(browser: Brow
         expect(page.locator("#first-told")).to_contain_text("is published")
         expect(page.get_by_role("region", name="fi-8", exact=True)).to_contain_text("Nothing passes")
     made = policy(platform, "fi-8")
-    assert (made.max_error, made.severe_labels, made.note) == (0.04, {"fear", "disgust"}, "a new taxonomy")
+    assert (made.max_error, made.severe_labels, made.note) == (0.04, frozenset({"fear", "disgust"}), "a new taxonomy")
 
 
 @pytest.fixture
@@ -280,7 +280,7 @@ def test_everybody_can_use_them(
 
 
 def test_who_may_judge_is_not_shown_what_waits_to_be_judged_blind(platform: Platform, history: History) -> None:
-    asked = {"taxonomy": TAXONOMY, "audited": True, "judged": False}
+    asked: dict[str, str | bool] = {"taxonomy": TAXONOMY, "audited": True, "judged": False}
     with platform.client("analyst") as analyst, platform.client("lead") as lead:
         waiting = analyst.get("/api/v1/analysis/items", params=asked).json()
         assert waiting
